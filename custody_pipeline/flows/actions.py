@@ -16,6 +16,8 @@ from custody_pipeline.flows.document import Mapping, Node, Scalar, Sequence
 
 _TARGET_REF = re.compile(r"target\w*Ref$")
 _QUOTED = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*$')
+# A text of blanks, or the expression language's word for no value.
+_NOTHING = re.compile(r'\s*(?:"\s*"|NOT_SET|ToString\(\s*NOT_SET\s*\))\s*$', re.IGNORECASE)
 TRANSFER = re.compile(r"(?:menuT|t)ransferTo\w+$|(?:menuD|d)ialByExtension$")
 DATA_ACTION = re.compile(r"call(?:Data|Bridge|SecureData|DataSecure)\w*$")
 # A data action may write anything. It is assumed to write tags if its name or input mentions attributes.
@@ -113,12 +115,12 @@ def writes_of(content: Mapping) -> Iterator[Write]:
 
 
 def _is_nothing(value: Mapping | None) -> bool:
-    """An empty text puts nothing, like no value: the platform keeps no attribute that a night could find."""
+    """An empty text, or one of blanks, puts nothing, like no value: a night finds no tag there (`TAG_EMPTY`)."""
     if value is None:
         return False
     literal = value.get("lit")
-    empty = isinstance(literal, Scalar) and not literal.text
-    return value.text("noValue") == "true" or empty or value.text("exp").strip() == '""'
+    empty = isinstance(literal, Scalar) and not literal.text.strip()
+    return value.text("noValue") == "true" or empty or bool(_NOTHING.match(value.text("exp")))
 
 
 def _literal(node: Node | None) -> str | None:

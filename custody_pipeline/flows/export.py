@@ -17,6 +17,8 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
+from custody_pipeline.extract.conversations import NOT_FOUND_PATIENCE
+from custody_pipeline.extract.genesys_errors import NotFound
 from custody_pipeline.flows.document import MAX_BYTES, FlowDocument, FlowError, parse_flow
 from custody_pipeline.io.http import Session
 
@@ -78,8 +80,14 @@ def export_flow(api: Api, flow_id: str, *, api_url: str, sleep: Callable[[float]
 
 
 def _finished(api: Api, job_id: str, source: str, sleep: Callable[[float], None]) -> str:
-    for _ in range(MAX_POLLS):
-        state = api.get(f"/api/v2/flows/export/jobs/{job_id}").json()
+    for number in range(MAX_POLLS):
+        try:
+            state = api.get(f"/api/v2/flows/export/jobs/{job_id}").json()
+        except NotFound:
+            # A new job may not be known everywhere at once.
+            if number * POLL_SECONDS > NOT_FOUND_PATIENCE:
+                raise
+            state = None
         status = str(state.get("status", "")).casefold() if isinstance(state, dict) else ""
         if status == "success":
             url = state.get("downloadUrl")
@@ -99,11 +107,11 @@ def _download(url: str, api_url: str, source: str) -> bytes:
         session.trust_env = False
         for _ in range(MAX_REDIRECTS + 1):
             if not _is_allowed(url, api_url):
-                raise FlowError(source, 1, f"the download lies on {urlsplit(url).hostname!r}, which is not allowed")
+                raise FlowError(source, 1, f"the download lies on {_host(url)}, which is not allowed")
             try:
                 with session.get(url, timeout=TIMEOUT, stream=True) as response:
                     if response.status_code in _REDIRECTS and "Location" in response.headers:
-                        url = urljoin(url, response.headers["Location"])
+                        url = _followed(url, response.headers["Location"])
                         continue
                     if response.status_code != 200:
                         raise FlowError(source, 1, f"the download answered HTTP {response.status_code}; try again")
@@ -121,6 +129,20 @@ def _read(response: requests.Response, source: str) -> bytes:
         if len(body) > MAX_BYTES:
             raise FlowError(source, 1, f"more than {MAX_BYTES:,} bytes; no flow is that large")
     return bytes(body)
+
+
+def _followed(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location  # no address: it is refused next
+
+
+def _host(url: str) -> str:
+    try:
+        return repr(urlsplit(url).hostname)
+    except ValueError:
+        return "an address that is none"
 
 
 def _is_allowed(url: str, api_url: str) -> bool:

@@ -43,6 +43,8 @@ DEFAULT_PATH = "default"
 
 _REF = re.compile(r"(\w+)\[(.*)\]$")
 
+_AT_LEAST_ONCE = re.compile(r"0*[1-9][0-9]*")
+
 # Actions after which nothing runs.
 _ENDS = {
     "disconnect": "disconnect",
@@ -101,6 +103,9 @@ class _Builder:
         self.previous_menu: list[int] = []
         self.assumed: dict[tuple[int, int], Problem] = {}
         self.bot_exits: dict[str, int] = {}
+        # Kind and refId, kind and name → the first such unit.
+        self.by_ref_id: dict[tuple[str, str], int] = {}
+        self.by_name: dict[tuple[str, str], int] = {}
 
     def build(self) -> FlowGraph:
         body = self.document.body
@@ -159,6 +164,8 @@ class _Builder:
         unit = Unit(kind, content.text("name"), content.text("refId"), content.line)
         self.units.append(unit)
         index = len(self.units) - 1
+        self.by_ref_id.setdefault((kind, unit.ref_id), index)
+        self.by_name.setdefault((kind, unit.name), index)
         unit.entry = self._step(index, content.line, label=str(unit))
         actions = content.get("actions")
         if "choices" in content.fields or kind.casefold() == "menu":
@@ -287,6 +294,7 @@ class _Builder:
             self._edge(step, ended)
         elif kind == "setParticipantData":
             node.writes = tuple(writes_of(content))
+            self._note_unnamed_clears(node)
         elif _OPAQUE.match(kind):
             node.opaque = f"{kind} {node.label!r}"
         elif DATA_ACTION.match(kind) and is_about_attributes(content):
@@ -305,10 +313,16 @@ class _Builder:
         if not is_complete(kind, content, found, complete or ()):
             self._edge(step, behind)
 
+    def _note_unnamed_clears(self, step: Step) -> None:
+        for write in step.writes:
+            if write.clears and write.name is None:
+                self._problem(write.line, "an expression decides which attribute is emptied: it may be any")
+
     def _written_on_success(self, job: _Job, content: Mapping, step: int, behind: int, found: list[Branch]) -> None:
         """`Set Conversation Data` calls the API, which may refuse: the data are written only on its success output."""
         written = self._step(job.unit, content.line)
         self.steps[written].writes = tuple(writes_of(content))
+        self._note_unnamed_clears(self.steps[written])
         self._edge(step, written)
         taken = {branch.label for branch in found}
         for branch in found:
@@ -333,7 +347,7 @@ class _Builder:
             self.jobs.append(_Job(branch.actions, entry, again, job.unit, (again, behind)))
         count = content.mapping("loopCount")
         times = count.text("lit") if count else ""
-        if not (times.isdecimal() and int(times) > 0 and len(self.steps[step].successors) == 1):
+        if not (_AT_LEAST_ONCE.fullmatch(times) and len(self.steps[step].successors) == 1):
             self._edge(step, behind)
 
     def _leave_loop(self, job: _Job, kind: str, content: Mapping, at: int) -> None:
@@ -379,11 +393,8 @@ class _Builder:
         if not match:
             return None
         kind, name = match.groups()
-        for attribute in ("ref_id", "name"):
-            for index, unit in enumerate(self.units):
-                if unit.kind == kind and getattr(unit, attribute) == name:
-                    return index
-        return None
+        by_id = self.by_ref_id.get((kind, name))
+        return self.by_name.get((kind, name)) if by_id is None else by_id
 
     def _handler(self, body: Mapping) -> int | None:
         settings = body.mapping("settingsErrorHandling")

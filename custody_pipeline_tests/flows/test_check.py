@@ -121,7 +121,7 @@ def test_every_kind_of_transfer_is_an_end(kind: str) -> None:
 # -- loops -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("count", "standing"), [(3, "sure"), (0, "maybe"), ("²", "maybe")])
+@pytest.mark.parametrize(("count", "standing"), [(3, "sure"), (0, "maybe"), ("²", "maybe"), ("1" * 5_000, "sure")])
 def test_a_loops_body_is_sure_when_it_runs_at_least_once(count: int | str, standing: str) -> None:
     assert getattr(only_end(one_task(loop([put("Legal-Hold")], count), disconnect()), HOLD), standing) == (
         "Legal-Hold",
@@ -298,6 +298,14 @@ def test_emptying_an_attribute_takes_it_back() -> None:
     assert end.maybe == ("Legal-Hold",)
 
 
+def test_emptying_an_attribute_that_an_expression_names_is_a_problem() -> None:
+    emptied = {"attributes": [{"attribute": {"name": {"exp": "Flow.key"}, "value": {"lit": ""}}}]}
+    for kind in ("setParticipantData", "setConversationData"):
+        report = check_flow(one_task(put("Legal-Hold"), {kind: emptied}, disconnect()), [HOLD])
+        assert "which attribute is emptied" in report.problems[0].text
+        assert report.exit_status == 2
+
+
 def test_a_jump_that_leads_nowhere_is_a_problem_with_its_line() -> None:
     report = check_flow(one_task(put("Legal-Hold"), jump("Gone")), [HOLD])
     assert [end.ending for end in report.ends] == ["unresolved"]
@@ -318,7 +326,11 @@ def test_an_error_handler_is_followed_but_promises_nothing() -> None:
     assert (report.exit_status, report.unreachable) == (0, ())
 
 
-@pytest.mark.parametrize("value", [{"lit": ""}, {"noValue": True}, {"exp": ' "" '}])
+@pytest.mark.parametrize(
+    "value",
+    [{"lit": ""}, {"lit": " "}, {"noValue": True}, {"exp": ' "" '}, {"exp": '" "'}, {"exp": "NOT_SET"},
+     {"exp": "ToString(NOT_SET)"}],
+)  # fmt: skip
 def test_an_empty_value_puts_no_tag(value: Action) -> None:
     put_nothing = {"setParticipantData": {"attributes": [attribute("Legal-Hold", value)]}}
     assert only_end(one_task(put_nothing, disconnect()), HOLD).never == ("Legal-Hold",)

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from custody_pipeline.extract.conversations import NOT_FOUND_PATIENCE
+from custody_pipeline.extract.genesys_errors import NotFound
 from custody_pipeline.flows import FlowError
-from custody_pipeline.flows.export import MAX_POLLS, _is_allowed, export_flow, is_flow_id
+from custody_pipeline.flows.export import MAX_POLLS, POLL_SECONDS, _is_allowed, export_flow, is_flow_id
 
 FLOW = "0f6d1c6e-7a51-4a4e-9d3c-1b2a3c4d5e6f"
 YAML = b"inboundCall:\n  name: Main IVR\n"
@@ -40,7 +42,10 @@ class Api:
 
     def get(self, path: str) -> Answer:
         assert path == "/api/v2/flows/export/jobs/job-1"
-        return Answer(self.states.pop(0) if len(self.states) > 1 else self.states[0])
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        if isinstance(state, Exception):
+            raise state
+        return Answer(state)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -49,6 +54,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/away":
             self.send_response(302)
             self.send_header("Location", "https://elsewhere.example/flow.yaml")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif self.path == "/astray":
+            self.send_response(302)
+            self.send_header("Location", "https://[x/flow.yaml")
             self.send_header("Content-Length", "0")
             self.end_headers()
         elif self.path.startswith("/gone"):
@@ -112,6 +122,7 @@ def test_our_token_does_not_go_with_the_download(server: ThreadingHTTPServer) ->
         "https://user@api-downloads.mypurecloud.de/x",
         "https://api-downloads.mypurecloud.de:bad/x",
         "https://s3.amazonaws.com.elsewhere.example/x",
+        "https://[x/flow.yaml",
     ],
 )
 def test_a_download_from_elsewhere_is_refused(url: str) -> None:
@@ -135,6 +146,21 @@ def test_the_apis_domain_and_s3_are_allowed(url: str) -> None:
 def test_a_redirect_to_elsewhere_is_refused(server: ThreadingHTTPServer) -> None:
     with pytest.raises(FlowError, match=r"'elsewhere\.example', which is not allowed"):
         export_flow(Api([done(f"{address(server)}/away")]), FLOW, api_url=address(server))
+
+
+def test_a_redirect_to_no_address_is_refused(server: ThreadingHTTPServer) -> None:
+    with pytest.raises(FlowError, match="an address that is none, which is not allowed"):
+        export_flow(Api([done(f"{address(server)}/astray")]), FLOW, api_url=address(server))
+
+
+def test_a_job_that_is_not_known_yet_is_asked_for_again(server: ThreadingHTTPServer) -> None:
+    unknown = NotFound("GET /api/v2/flows/export/jobs/job-1", "HTTP 404", status=404)
+    api = Api([unknown, done(f"{address(server)}/flow.yaml")])
+    assert export_flow(api, FLOW, api_url=address(server), sleep=api.waits.append).name == "Main IVR"
+    api = Api([unknown])
+    with pytest.raises(NotFound):
+        export_flow(api, FLOW, api_url=address(server), sleep=api.waits.append)
+    assert sum(api.waits) == pytest.approx(NOT_FOUND_PATIENCE, abs=2 * POLL_SECONDS)
 
 
 def test_a_failing_download_names_the_status_and_not_the_presigned_address(server: ThreadingHTTPServer) -> None:
