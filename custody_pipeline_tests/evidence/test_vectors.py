@@ -16,6 +16,11 @@ from custody_pipeline.evidence.log.note import ED25519, NoteError, Verifier
 VECTORS = Path(__file__).with_name("vectors")
 
 
+def vectors(name: str) -> list[dict[str, Any]]:
+    """A suite that is kept one vector a line."""
+    return [json.loads(line) for line in (VECTORS / f"{name}.ndjson").read_bytes().splitlines()]
+
+
 # --- RFC 8785
 
 
@@ -57,18 +62,12 @@ def accepts(public_key: bytes, message: bytes, signature: bytes) -> bool:
     return True
 
 
-def wycheproof() -> list[tuple[bytes, dict[str, Any]]]:
-    """Public key and test, of all groups."""
-    groups = json.loads((VECTORS / "ed25519_test.json").read_bytes())["testGroups"]
-    return [(bytes.fromhex(group["publicKey"]["pk"]), test) for group in groups for test in group["tests"]]
-
-
 def test_wycheproof() -> None:
-    tests = wycheproof()
+    tests = vectors("ed25519")
     wrong = [
         test["tcId"]
-        for key, test in tests
-        if accepts(key, bytes.fromhex(test["msg"]), bytes.fromhex(test["sig"])) is not (test["result"] == "valid")
+        for test in tests
+        if accepts(*(bytes.fromhex(test[name]) for name in ("pk", "msg", "sig"))) is not (test["result"] == "valid")
     ]
 
     assert len(tests) > 100
@@ -76,8 +75,8 @@ def test_wycheproof() -> None:
 
 
 def test_a_signature_with_s_beyond_the_order_or_of_another_length_is_refused() -> None:
-    key, test = next((key, test) for key, test in wycheproof() if test["result"] == "valid" and test["msg"])
-    message, good = bytes.fromhex(test["msg"]), bytes.fromhex(test["sig"])
+    test = next(test for test in vectors("ed25519") if test["result"] == "valid" and test["msg"])
+    key, message, good = (bytes.fromhex(test[name]) for name in ("pk", "msg", "sig"))
     malleable = (int.from_bytes(good[32:], "little") + ORDER).to_bytes(32, "little")
 
     assert accepts(key, message, good)
@@ -109,8 +108,8 @@ def holds(vector: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("kind", ["inclusion", "consistency"])
 def test_merkle_proofs(kind: str) -> None:
-    vectors = [json.loads(line) for line in (VECTORS / f"merkle_{kind}.ndjson").read_bytes().splitlines()]
-    wrong = [vector["file"] for vector in vectors if holds(vector) is vector["wantErr"]]
+    proofs = vectors(f"merkle_{kind}")
+    wrong = [proof["file"] for proof in proofs if holds(proof) is proof["wantErr"]]
 
-    assert len(vectors) > 90
+    assert len(proofs) > 90
     assert wrong == []
