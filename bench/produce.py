@@ -180,9 +180,7 @@ def _checking(size: int, folder: Path) -> Iterator[Prepared]:
 
 def _verified(settings: Settings, volume: Path, key: Path, _: Path) -> Callable[[], object]:
     def work() -> None:
-        report = verify_target(
-            settings, str(volume), keys=[key], pinned=[], timestamp_roots=[], media="none", progress=None
-        )
+        report = verify_target(settings, str(volume), keys=[key])
         assert report.status == 0, report.summary()
 
     return work

@@ -339,14 +339,7 @@ def test_a_whole_night_is_packaged_with_a_list_of_what_is_missing_and_why(home: 
             behind = settings.model_copy(update={"s3_endpoint_url": s3.url})
             target = str(settings.publish_url)
             result = package(behind, target, folder, recordings=None, night=NIGHT, reason="request 4")
-            options: Any = {
-                "keys": sorted((settings.home / "keys").glob("*.pub")),
-                "pinned": [],
-                "timestamp_roots": [],
-                "media": "none",
-                "progress": None,
-            }
-            report = verify_target(settings, str(folder), **options)
+            report = verify_target(settings, str(folder), keys=sorted((settings.home / "keys").glob("*.pub")))
     lacking = {"audio": sum(not row[3] for row in rows), "documents": sum(not row[4] for row in rows)}
     assert lacking["audio"] > 5
     # The sidecar that could not be read again is in the cut, as it was received.

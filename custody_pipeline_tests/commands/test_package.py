@@ -68,16 +68,8 @@ class Deployment:
         )
 
     def verify(self, folder: Path, witnesses: Sequence[Verifier] = ()) -> Report:
-        return verify_target(
-            self.settings,
-            str(folder),
-            keys=[self.settings.home / "keys/custody.key.pub"],
-            pinned=[],
-            timestamp_roots=[],
-            media="none",
-            progress=None,
-            witnesses=witnesses,
-        )
+        keys = [self.settings.home / "keys/custody.key.pub"]
+        return verify_target(self.settings, str(folder), keys=keys, witnesses=witnesses)
 
 
 @pytest.fixture(scope="module")

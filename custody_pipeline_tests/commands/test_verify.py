@@ -75,7 +75,7 @@ main()
 
 
 def check(settings: Settings, target: Path) -> Report:
-    return verify_target(settings, str(target), keys=[], pinned=[], timestamp_roots=[], media="none", progress=None)
+    return verify_target(settings, str(target))
 
 
 def events(settings: Settings) -> list[tuple[object, ...]]:
@@ -188,15 +188,8 @@ def test_who_has_no_place_to_write_to_verifies_all_the_same(
     outsider = Settings(home=tmp_path / "file/home")
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file/state"))
-    report = verify_target(
-        outsider,
-        str(settings.home / "published"),
-        keys=[settings.home / "keys/custody.key.pub"],
-        pinned=[],
-        timestamp_roots=[],
-        media="none",
-        progress=None,
-    )
+    keys = [settings.home / "keys/custody.key.pub"]
+    report = verify_target(outsider, str(settings.home / "published"), keys=keys)
 
     assert report.status == 0
 
@@ -208,7 +201,7 @@ def test_a_copy_is_verified_only_with_a_key_that_was_named(settings: Settings, t
     assert (report.status, [found.code for found in report.findings]) == (2, ["NO_PUBLIC_KEY"])
 
     keys = [settings.home / "keys/custody.key.pub"]
-    report = verify_target(settings, str(copy), keys=keys, pinned=[], timestamp_roots=[], media="none", progress=None)
+    report = verify_target(settings, str(copy), keys=keys)
     assert report.status == 0
 
 
@@ -218,7 +211,7 @@ def test_names_that_are_not_utf_8_end_in_findings(settings: Settings, tmp_path: 
     report = copy / "cuts" / f"date={NIGHTS[0]}" / "r0001" / "data/chain_of_custody.parquet"
     report.rename(report.with_name(os.fsdecode(b"\xfe.parquet")))
     key = tmp_path / "keys/custody.key.pub"
-    found = verify_target(settings, str(copy), keys=[key], pinned=[], timestamp_roots=[], media="none", progress=None)
+    found = verify_target(settings, str(copy), keys=[key])
     assert [(one.code, one.detail) for one in found.findings if one.kind.severity is Severity.ERROR] == [
         ("FILE_MOVED", "found at data/\\udcfe.parquet")
     ]
@@ -304,13 +297,4 @@ def test_a_folder_that_others_may_write_keeps_no_memory(
 
 def test_a_quorum_needs_as_many_witnesses(settings: Settings) -> None:
     with pytest.raises(SettingsError, match="--quorum 1"):
-        verify_target(
-            settings,
-            str(settings.home / "published"),
-            keys=[],
-            pinned=[],
-            timestamp_roots=[],
-            media="none",
-            progress=None,
-            quorum=1,
-        )
+        verify_target(settings, str(settings.home / "published"), quorum=1)

@@ -78,9 +78,7 @@ def production_of(night: Published, name: str) -> tuple[Any, Any]:
 
 def verify(night: Published, folder: Path) -> Report:
     keys = sorted((night.settings.home / "keys").glob("*.pub"))
-    return verify_target(
-        night.settings, str(folder), keys=keys, pinned=[], timestamp_roots=[], media="none", progress=None
-    )
+    return verify_target(night.settings, str(folder), keys=keys)
 
 
 @pytest.fixture(scope="module")

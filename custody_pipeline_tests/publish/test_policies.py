@@ -244,7 +244,7 @@ def test_each_policy_allows_just_what_its_work_needs(deployment: Deployment, tmp
     assert [call for call in publishing for statement in denied if covers(statement, call)] == []
 
     place = f"s3://{PUBLISHED}/prod"
-    report = verify_target(settings, place, keys=[], pinned=[], timestamp_roots=[], media="all", progress=None)
+    report = verify_target(settings, place, media="all")
     assert report.status == 0, report.summary()
     with duckdb.connect(str(settings.warehouse_path)) as con:
         found = con.execute(
