@@ -53,6 +53,10 @@ class Night:
         } | fields  # fmt: skip
         self.con.execute(f"INSERT INTO custody.gaps VALUES ({', '.join('?' for _ in values)})", list(values.values()))
 
+    def gaps(self, count: int, *reason: str, **fields: Any) -> None:
+        for number in range(count):
+            self.gap(f"r{number:03}", *reason, **fields)
+
     def close(self, recording: str) -> None:
         self.con.execute("DELETE FROM custody.gaps WHERE recording_id = ?", [recording])
 
@@ -112,14 +116,14 @@ def exchange() -> Iterator[tuple[Exchange, str]]:
 
 
 @pytest.fixture
-def hook(exchange: tuple[Exchange, str]) -> tuple[Hook, str]:
+def hook(exchange: tuple[Exchange, str]) -> Hook:
     server, address = exchange
-    server.receiver = Hook()
-    return server.receiver, address
+    server.receiver = hook = Hook(address)
+    return hook
 
 
 @pytest.fixture
-def servicenow(exchange: tuple[Exchange, str]) -> tuple[ServiceNow, str]:
+def table(exchange: tuple[Exchange, str]) -> ServiceNow:
     server, address = exchange
-    server.receiver = ServiceNow()
-    return server.receiver, address
+    server.receiver = table = ServiceNow(address)
+    return table

@@ -60,10 +60,14 @@ def served(app: Exchange) -> Iterator[str]:
             thread.join()
 
 
-class Hook:
-    """Takes any POST, like a webhook; answers `ok` in plain text, like Slack."""
+SECRET = "a-secret-of-the-webhook"
 
-    def __init__(self) -> None:
+
+class Hook:
+    """Takes any POST, like a webhook; answers `ok` in plain text, like Slack. `webhook`: the settings to send here."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self.webhook = address, {"webhook_url": address, "webhook_secret": SECRET}
         self.calls: list[tuple[dict[str, str], bytes]] = []
         self.fail: deque[Failure] = deque()
         self.app = Starlette(routes=[Route("/{path:path}", self.take, methods=["GET", "POST"])])
@@ -89,6 +93,7 @@ class ServiceNow:
     that everything matches; `sysparm_limit` (default 10,000), `sysparm_offset`, `sysparm_fields`; `X-Total-Count` and
     `Link`; 201 with the record for POST; only strings in records; Basic and OAuth (`/oauth_token.do`); errors as
     `{error: {message, detail}, status: "failure"}`; `active` follows `state` (7 Closed is not active, 6 Resolved is).
+    `login`: the settings to send here, by Basic authentication.
     """
 
     FIELDS = frozenset({
@@ -97,8 +102,11 @@ class ServiceNow:
         "assignment_group",
     })  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
         self.user, self.password = "custody.integration", "a-long-password"
+        self.login = {
+            "servicenow_url": address, "servicenow_user": self.user, "servicenow_password": self.password,
+        }  # fmt: skip
         self.client_id, self.client_secret = "client-1", "client-secret-1"
         self.tokens: set[str] = set()
         self.logins = 0

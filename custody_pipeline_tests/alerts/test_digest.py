@@ -18,75 +18,61 @@ from custody_pipeline.models.reasons import BY_CODE
 from custody_pipeline_tests.alerts.conftest import NIGHT, NOW, Night, Send
 from custody_pipeline_tests.alerts.receivers import Hook, ServiceNow
 
-SECRET = "a-secret-of-the-webhook"
 REPORT = "https://reports.example.com/{night}/report.html"
 
 
-def many(night: Night, count: int = 12) -> None:
-    for number in range(count):
-        night.gap(f"r{number:02}")
-
-
-def test_more_gaps_than_the_setting_are_one_alert_with_each_reason_once(
-    night: Night, send: Send, hook: tuple[Hook, str]
-) -> None:
-    server, address = hook
+def test_more_gaps_than_the_setting_are_one_alert_with_each_reason_once(night: Night, send: Send, hook: Hook) -> None:
     soon = NOW + timedelta(days=2)
-    many(night)
+    night.gaps(12)
     night.gap("late", "RECORDING_ARCHIVED", severity="warning", recoverable="until", recoverable_until=soon)
-    run = send(webhook_url=address, webhook_secret=SECRET, digest_above=10, link_template=REPORT)
+    run = send(**hook.webhook, digest_above=10, link_template=REPORT)
     assert run.channels[0].opened == 1
-    [alert] = server.documents[0]["alerts"]
+    [alert] = hook.documents[0]["alerts"]
     assert (alert["reason"], alert["link"]) == (DIGEST, "https://reports.example.com/2026-11-02/report.html")
     assert "13 gaps are new." in alert["sentence"]
     never, archived = alert["groups"]
-    assert (never["recordings"], never["recording_ids"]) == (12, ["r00", "r01", "r02", "r03", "r04"])
+    assert (never["recordings"], never["recording_ids"]) == (12, ["r000", "r001", "r002", "r003", "r004"])
     assert never["who"] == BY_CODE["TAG_NEVER_SET"].who
     assert archived["sentence"] == "It is so: RECORDING_ARCHIVED. The deadline is near."
     assert archived["until"] == alert["recoverable_until"] == "2026-11-05T03:00:00Z"
 
 
 def test_a_digest_is_updated_as_its_gaps_change_and_closed_with_the_last(
-    night: Night, send: Send, servicenow: tuple[ServiceNow, str]
+    night: Night, send: Send, table: ServiceNow
 ) -> None:
-    server, address = servicenow
-    login = {"servicenow_url": address, "servicenow_user": server.user, "servicenow_password": server.password}
-    many(night)
-    assert send(**login, digest_above=10).channels[0].opened == 1
-    [record] = server.records
+    night.gaps(12)
+    assert send(**table.login, digest_above=10).channels[0].opened == 1
+    [record] = table.records
     assert record["short_description"] == "Custody: NIGHT_GAPS, 12 gaps of 2026-11-02"
     assert record["description"].count("It is so: TAG_NEVER_SET.") == 1
     assert "12 recordings, TAG_NEVER_SET" in record["description"]
-    night.con.execute("DELETE FROM custody.gaps WHERE recording_id > 'r03'")
-    assert send(**login, digest_above=10).channels[0].updated == 1
+    night.con.execute("DELETE FROM custody.gaps WHERE recording_id > 'r003'")
+    assert send(**table.login, digest_above=10).channels[0].updated == 1
     assert "4 recordings, TAG_NEVER_SET" in record["description"]
     night.con.execute("DELETE FROM custody.gaps")
-    assert send(**login, digest_above=10).channels[0].closed == 1
+    assert send(**table.login, digest_above=10).channels[0].closed == 1
     assert record["state"] == "6"
 
 
-def test_gaps_told_one_by_one_stay_so_and_only_new_ones_are_folded(
-    night: Night, send: Send, hook: tuple[Hook, str]
-) -> None:
-    server, address = hook
+def test_gaps_told_one_by_one_stay_so_and_only_new_ones_are_folded(night: Night, send: Send, hook: Hook) -> None:
     night.gap("first")
-    send(webhook_url=address, webhook_secret=SECRET, digest_above=1)
-    many(night)
-    send(webhook_url=address, webhook_secret=SECRET, digest_above=1)
+    send(**hook.webhook, digest_above=1)
+    night.gaps(12)
+    send(**hook.webhook, digest_above=1)
     night.close("first")
-    send(webhook_url=address, webhook_secret=SECRET, digest_above=1)
-    told = [[(alert["action"], alert["reason"]) for alert in document["alerts"]] for document in server.documents]
+    send(**hook.webhook, digest_above=1)
+    told = [[(alert["action"], alert["reason"]) for alert in document["alerts"]] for document in hook.documents]
     assert told == [[("opened", "TAG_NEVER_SET")], [("opened", DIGEST)], [("closed", "TAG_NEVER_SET")]]
 
 
-def test_slack_tells_the_nights_verdict_and_links_its_report(night: Night, send: Send, hook: tuple[Hook, str]) -> None:
+def test_slack_tells_the_nights_verdict_and_links_its_report(night: Night, send: Send, hook: Hook) -> None:
     night.con.execute("INSERT INTO custody.nights VALUES (?, 'final', 0, 'established', 3, ?)", [NIGHT, NOW])
     night.con.execute(
         "INSERT INTO raw.publications BY NAME SELECT ? AS partition_date, ? AS published_at", [NIGHT, NOW]
     )
-    many(night)
-    send(slack_webhook_url=hook[1], digest_above=10, link_template=REPORT)
-    text = hook[0].documents[0]["text"].splitlines()
+    night.gaps(12)
+    send(slack_webhook_url=hook.address, digest_above=10, link_template=REPORT)
+    text = hook.documents[0]["text"].splitlines()
     assert text[1] == (
         "Complete? No. Of 3 recordings something is missing, and nobody knows why. 12 gaps are new. "
         "<https://reports.example.com/2026-11-02/report.html|report>"
@@ -99,7 +85,7 @@ def test_slack_tells_the_nights_verdict_and_links_its_report(night: Night, send:
     [(timedelta(days=8), None), (timedelta(days=6), "The deadline is near."), (timedelta(days=-1), "has passed.")],
 )
 def test_the_deadline_of_another_night_is_told_when_it_comes_near(
-    night: Night, send: Send, hook: tuple[Hook, str], until: timedelta, words: str | None
+    night: Night, send: Send, hook: Hook, until: timedelta, words: str | None
 ) -> None:
     far: dict[str, Any] = {
         "recoverable": "until",
@@ -107,24 +93,21 @@ def test_the_deadline_of_another_night_is_told_when_it_comes_near(
         "partition_date": NIGHT - timedelta(days=20),
     }
     night.gap("old", "RECORDING_ARCHIVED", **far)
-    send(webhook_url=hook[1], webhook_secret=SECRET)
-    told = [alert["sentence"] for document in hook[0].documents for alert in document["alerts"]]
+    send(**hook.webhook)
+    told = [alert["sentence"] for document in hook.documents for alert in document["alerts"]]
     assert len(told) == (words is not None)
     assert all(sentence.endswith(str(words)) for sentence in told)
 
 
 def test_a_removal_that_comes_near_is_told_once_and_stays_while_the_policy_is_not_known(
-    night: Night, send: Send, hook: tuple[Hook, str]
+    night: Night, send: Send, hook: Hook
 ) -> None:
     old = date(2019, 11, 2)
     removal = Alert(
         old, None, None, "retention", "REMOVAL_NEAR", "warning", "3 conversations.", "Hold.", "until",
         datetime(2026, 12, 1),
     )  # fmt: skip
-    outcomes = [
-        send(removals, webhook_url=hook[1], webhook_secret=SECRET).channels[0]
-        for removals in ([removal], [removal], None)
-    ]
+    outcomes = [send(removals, **hook.webhook).channels[0] for removals in ([removal], [removal], None)]
     assert [(outcome.opened, outcome.closed) for outcome in outcomes] == [(1, 0), (0, 0), (0, 0)]
 
 

@@ -35,8 +35,7 @@ def test_alerts_arrive_on_the_bus(ministack: str, night: Night, send: Send, monk
         pattern = json.dumps({"source": ["custody_pipeline"]})
         events.put_rule(Name="all", EventBusName="custody", EventPattern=pattern)
         events.put_targets(Rule="all", EventBusName="custody", Targets=[{"Id": "1", "Arn": arn}])
-        for number in range(12):
-            night.gap(f"r{number:02}")
+        night.gaps(12)
         run = send(event_bus="custody", event_region="us-east-1")
         assert (run.channels[0].opened, run.failures) == (12, [])
         arrived: list[dict[str, Any]] = []
@@ -45,7 +44,7 @@ def test_alerts_arrive_on_the_bus(ministack: str, night: Night, send: Send, monk
             assert messages, f"only {len(arrived)} of 12 events arrived"
             arrived += [json.loads(message["Body"]) for message in messages]
     assert {event["detail-type"] for event in arrived} == {"Custody alert opened"}
-    assert {event["detail"]["recording_id"] for event in arrived} == {f"r{number:02}" for number in range(12)}
+    assert {event["detail"]["recording_id"] for event in arrived} == {f"r{number:03}" for number in range(12)}
     told = night.con.execute("SELECT count(DISTINCT reference) FROM raw.alerts_sent").fetchone()
     assert told == (12,)
 

@@ -15,8 +15,6 @@ from custody_pipeline.settings import Settings
 from custody_pipeline_tests.alerts.conftest import NIGHT, NOW, Night, Send
 from custody_pipeline_tests.alerts.receivers import Hook
 
-SECRET = "a-secret-of-the-webhook"
-
 
 def alerted(night: Night) -> list[str]:
     reasons = alerted_reasons(Settings())
@@ -109,101 +107,89 @@ def test_without_a_channel_nothing_is_read_or_written(night: Night, send: Send) 
     assert night.con.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'alerts_sent'").fetchone() == (0,)
 
 
-def test_a_rerun_tells_nothing_twice(night: Night, send: Send, hook: tuple[Hook, str]) -> None:
+def test_a_rerun_tells_nothing_twice(night: Night, send: Send, hook: Hook) -> None:
     night.gap("r1")
     night.gap("r2")
-    server, address = hook
-    assert actions(send(webhook_url=address, webhook_secret=SECRET)) == (2, 0, 0)
-    assert actions(send(webhook_url=address, webhook_secret=SECRET)) == (0, 0, 0)
-    assert len(server.calls) == 1
+    assert actions(send(**hook.webhook)) == (2, 0, 0)
+    assert actions(send(**hook.webhook)) == (0, 0, 0)
+    assert len(hook.calls) == 1
 
 
-def test_a_changed_gap_is_updated_once_and_a_gone_one_closed_once(
-    night: Night, send: Send, hook: tuple[Hook, str]
-) -> None:
+def test_a_changed_gap_is_updated_once_and_a_gone_one_closed_once(night: Night, send: Send, hook: Hook) -> None:
     night.gap("r1")
     night.gap("r2")
-    server, address = hook
-    send(webhook_url=address, webhook_secret=SECRET)
+    send(**hook.webhook)
     night.con.execute("UPDATE custody.gaps SET next_action = 'Do another thing.' WHERE recording_id = 'r1'")
     night.close("r2")
-    assert actions(send(webhook_url=address, webhook_secret=SECRET)) == (0, 1, 1)
-    assert actions(send(webhook_url=address, webhook_secret=SECRET)) == (0, 0, 0)
-    told = {alert["action"]: alert for alert in server.documents[1]["alerts"]}
+    assert actions(send(**hook.webhook)) == (0, 1, 1)
+    assert actions(send(**hook.webhook)) == (0, 0, 0)
+    told = {alert["action"]: alert for alert in hook.documents[1]["alerts"]}
     assert told["updated"]["next_action"] == "Do another thing."
     assert told["closed"]["recording_id"] == "r2"
-    assert told["closed"]["key"] == server.documents[0]["alerts"][1]["key"]
+    assert told["closed"]["key"] == hook.documents[0]["alerts"][1]["key"]
 
 
-def test_a_gap_that_comes_back_is_opened_again_under_its_key(night: Night, send: Send, hook: tuple[Hook, str]) -> None:
-    server, address = hook
+def test_a_gap_that_comes_back_is_opened_again_under_its_key(night: Night, send: Send, hook: Hook) -> None:
     night.gap("r1")
-    send(webhook_url=address, webhook_secret=SECRET)
+    send(**hook.webhook)
     night.close("r1")
-    send(webhook_url=address, webhook_secret=SECRET)
+    send(**hook.webhook)
     night.gap("r1")
-    assert actions(send(webhook_url=address, webhook_secret=SECRET)) == (1, 0, 0)
-    first, _, third = (document["alerts"][0] for document in server.documents)
+    assert actions(send(**hook.webhook)) == (1, 0, 0)
+    first, _, third = (document["alerts"][0] for document in hook.documents)
     assert (first["action"], first["key"]) == (third["action"], third["key"])
 
 
-def test_two_reasons_of_one_recording_are_two_alerts(night: Night, send: Send, hook: tuple[Hook, str]) -> None:
+def test_two_reasons_of_one_recording_are_two_alerts(night: Night, send: Send, hook: Hook) -> None:
     night.gap("r1", "TAG_NEVER_SET")
     night.gap("r1", "REGION_MISMATCH", severity="warning")
-    send(webhook_url=hook[1], webhook_secret=SECRET)
-    assert len({alert["key"] for alert in hook[0].documents[0]["alerts"]}) == 2
+    send(**hook.webhook)
+    assert len({alert["key"] for alert in hook.documents[0]["alerts"]}) == 2
 
 
-def test_a_run_killed_between_two_calls_goes_on_where_it_was(night: Night, send: Send, hook: tuple[Hook, str]) -> None:
-    for number in range(150):
-        night.gap(f"r{number:03}")
-    server, address = hook
+def test_a_run_killed_between_two_calls_goes_on_where_it_was(night: Night, send: Send, hook: Hook) -> None:
+    night.gaps(150)
     deliveries = Deliveries(night.con, now=lambda: datetime(2026, 11, 3))
     outstanding = deliveries.outstanding(
         "webhook", NIGHT, night_alerts(night.con, NIGHT, reasons=alerted_reasons(Settings()), now=NOW)
     )
     # What a run killed after its first call of a hundred leaves behind.
     deliveries.append("webhook", [Delivery(notice) for notice in outstanding[:100]])
-    assert actions(send(webhook_url=address, webhook_secret=SECRET)) == (50, 0, 0)
-    assert [len(document["alerts"]) for document in server.documents] == [50]
+    assert actions(send(**hook.webhook)) == (50, 0, 0)
+    assert [len(document["alerts"]) for document in hook.documents] == [50]
 
 
 def test_a_call_killed_before_it_was_written_down_is_repeated_under_the_same_ids(
-    night: Night, send: Send, hook: tuple[Hook, str]
+    night: Night, send: Send, hook: Hook
 ) -> None:
     night.gap("r1")
-    server, address = hook
-    send(webhook_url=address, webhook_secret=SECRET)
+    send(**hook.webhook)
     night.con.execute("DELETE FROM raw.alerts_sent")
-    send(webhook_url=address, webhook_secret=SECRET)
-    first, second = server.documents
+    send(**hook.webhook)
+    first, second = hook.documents
     assert first["delivery_id"] == second["delivery_id"]
     assert first["alerts"][0]["id"] == second["alerts"][0]["id"]
 
 
-def test_one_failing_channel_stops_neither_the_others_nor_the_night(
-    night: Night, send: Send, hook: tuple[Hook, str]
-) -> None:
+def test_one_failing_channel_stops_neither_the_others_nor_the_night(night: Night, send: Send, hook: Hook) -> None:
     night.gap("r1")
-    address = hook[1]
     # Nothing listens on port 1.
-    run = send(webhook_url="http://127.0.0.1:1/in", webhook_secret=SECRET, slack_webhook_url=address)
+    run = send(**hook.webhook | {"webhook_url": "http://127.0.0.1:1/in"}, slack_webhook_url=hook.address)
     webhook, slack = run.channels
     assert (webhook.opened, webhook.left, slack.opened) == (0, 1, 1)
     assert "no answer" in webhook.error
     assert len(run.failures) == 2
     assert json.loads(json.dumps(run.to_dict()))["channels"][0]["left"] == 1
     # The next run tells the one that failed, and only that one.
-    run = send(webhook_url=address, webhook_secret=SECRET, slack_webhook_url=address)
+    run = send(**hook.webhook, slack_webhook_url=hook.address)
     assert [outcome.opened for outcome in run.channels] == [1, 0]
 
 
-def test_an_alert_holds_nothing_of_the_call(night: Night, send: Send, hook: tuple[Hook, str]) -> None:
+def test_an_alert_holds_nothing_of_the_call(night: Night, send: Send, hook: Hook) -> None:
     night.gap("r1")
-    server, address = hook
-    send(webhook_url=address, webhook_secret=SECRET, slack_webhook_url=address)
-    assert all(b"5551234567" not in body for _, body in server.calls)
-    assert set(server.documents[0]["alerts"][0]) == {
+    send(**hook.webhook, slack_webhook_url=hook.address)
+    assert all(b"5551234567" not in body for _, body in hook.calls)
+    assert set(hook.documents[0]["alerts"][0]) == {
         "id", "action", "key", "night", "conversation_id", "recording_id", "resource", "reason", "severity", "sentence",
         "next_action", "recoverable", "recoverable_until", "link",
     }  # fmt: skip

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from custody_pipeline.alerts import AlertRun, ChannelOutcome
-from custody_pipeline.alerts import servicenow as servicenow_module
+from custody_pipeline.alerts import ChannelOutcome, servicenow
 from custody_pipeline_tests.alerts.conftest import Night, Send, Waits
 from custody_pipeline_tests.alerts.receivers import Failure, ServiceNow
 
@@ -17,21 +16,9 @@ Tell = Callable[..., ChannelOutcome]
 
 
 @pytest.fixture
-def table(servicenow: tuple[ServiceNow, str]) -> ServiceNow:
-    return servicenow[0]
-
-
-@pytest.fixture
-def tell(send: Send, servicenow: tuple[ServiceNow, str]) -> Tell:
+def tell(send: Send, table: ServiceNow) -> Tell:
     """Run the alerts with ServiceNow alone, by Basic authentication unless told otherwise."""
-    server, address = servicenow
-
-    def run(**settings: Any) -> ChannelOutcome:
-        basic = {"servicenow_user": server.user, "servicenow_password": server.password}
-        result: AlertRun = send(servicenow_url=address, **{**basic, **settings})
-        return result.channels[0]
-
-    return run
+    return lambda **settings: send(**{**table.login, **settings}).channels[0]
 
 
 def test_a_gap_becomes_one_record(night: Night, tell: Tell, table: ServiceNow) -> None:
@@ -107,8 +94,7 @@ def test_a_record_somebody_made_twice_is_updated_in_its_oldest(night: Night, tel
 
 
 def test_many_records_are_found_over_several_pages(night: Night, tell: Tell, table: ServiceNow) -> None:
-    for number in range(60):
-        night.gap(f"r{number:03}")
+    night.gaps(60)
     assert tell().opened == 60
     night.con.execute("DELETE FROM raw.alerts_sent")
     # An instance may give fewer records a page than it was asked for.
@@ -147,9 +133,8 @@ def test_a_record_that_was_deleted_there_is_made_again_or_left_closed(
 def test_at_most_so_many_records_a_run_and_the_rest_next_time(
     night: Night, tell: Tell, table: ServiceNow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servicenow_module, "MAX_RECORDS", 3)
-    for number in range(5):
-        night.gap(f"r{number}")
+    monkeypatch.setattr(servicenow, "MAX_RECORDS", 3)
+    night.gaps(5)
     first = tell()
     assert (first.opened, first.left) == (3, 2)
     assert tell().opened == 2
@@ -158,8 +143,7 @@ def test_at_most_so_many_records_a_run_and_the_rest_next_time(
 
 def test_a_channel_out_of_time_leaves_the_rest(night: Night, tell: Tell, table: ServiceNow, waits: Waits) -> None:
     waits.seconds = 10.0
-    for number in range(5):
-        night.gap(f"r{number}")
+    night.gaps(5)
     table.fail = deque([Failure(429, headers={"Retry-After": "8"}, method="POST")])
     outcome = tell()
     assert (outcome.opened, outcome.left, outcome.error) == (5, 0, "")
@@ -170,8 +154,7 @@ def test_a_channel_out_of_time_leaves_the_rest(night: Night, tell: Tell, table: 
 
 
 def test_one_refused_record_does_not_stop_the_others(night: Night, tell: Tell, table: ServiceNow) -> None:
-    for number in range(3):
-        night.gap(f"r{number}")
+    night.gaps(3)
     table.fail = deque([Failure(403, method="POST")])
     outcome = tell()
     assert (outcome.opened, outcome.refused, outcome.error) == (2, 1, "")
@@ -181,8 +164,7 @@ def test_one_refused_record_does_not_stop_the_others(night: Night, tell: Tell, t
 
 
 def test_refusals_without_end_stop_the_channel(night: Night, tell: Tell, table: ServiceNow) -> None:
-    for number in range(30):
-        night.gap(f"r{number:02}")
+    night.gaps(30)
     table.fail = deque([Failure(403, method="POST")] * 30)
     outcome = tell()
     assert (outcome.refused, outcome.left) == (5, 25)
@@ -212,13 +194,7 @@ def test_a_hibernating_instance_that_answers_with_a_page_is_said_so(
     assert "is the instance awake" in tell().error
 
 
-@pytest.mark.parametrize(
-    "grant",
-    [
-        {"servicenow_user": None, "servicenow_password": None},
-        {},
-    ],
-)
+@pytest.mark.parametrize("grant", [{"servicenow_user": None, "servicenow_password": None}, {}])
 def test_oauth_by_client_credentials_or_password(
     night: Night, tell: Tell, table: ServiceNow, grant: dict[str, Any]
 ) -> None:

@@ -11,11 +11,6 @@ from custody_pipeline.settings import Settings, SettingsError, load_settings
 SN = {"SERVICENOW_URL": "https://acme.service-now.com"}
 
 
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    return monkeypatch
-
-
 def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
     for name, value in variables.items():
         monkeypatch.setenv(f"CUSTODY_ALERT_{name}", value)
@@ -39,8 +34,8 @@ def test_nothing_is_configured_by_default() -> None:
         {**SN, "SERVICENOW_USER": "u", "SERVICENOW_PASSWORD": "p", "SERVICENOW_CREATE_FIELDS": '{"caller_id": "c"}'},
     ],
 )
-def test_each_channel_is_on_by_itself(environment: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
-    assert len(channels_of(load(environment, **variables))) == 1
+def test_each_channel_is_on_by_itself(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    assert len(channels_of(load(monkeypatch, **variables))) == 1
 
 
 @pytest.mark.parametrize(
@@ -66,9 +61,9 @@ def test_each_channel_is_on_by_itself(environment: pytest.MonkeyPatch, variables
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(
-    environment: pytest.MonkeyPatch, variables: dict[str, str], message: str
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
 ) -> None:
     with pytest.raises(SettingsError) as refused:
-        load(environment, **variables)
+        load(monkeypatch, **variables)
     assert message in str(refused.value)
     assert "hidden" not in str(refused.value)
