@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import obstore
 from botocore.exceptions import BotoCoreError, ClientError
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 ARCHIVED = "InvalidObjectState"
 """S3's code for an object in Glacier that is not restored."""
 
+_SECOND = timedelta(seconds=1)
+
 CHUNK_BYTES = 1024 * 1024
 WHOLE_BYTES = 4 * CHUNK_BYTES  # one call instead of several, because many threads hash at once
 
@@ -44,6 +47,22 @@ class Digests:
     sha256: str
     md5: str | None
     size: int
+
+
+class Listed(NamedTuple):
+    """An object as it was listed: its ETag without quotes, and its last modification, UTC without a zone."""
+
+    etag: str | None
+    modified: datetime | None
+
+    def was_replaced_by(self, etag: str | None, modified: datetime) -> bool:
+        """Whether an answer is about an object that was written since: another ETag, and of a later second.
+
+        The ETag alone does not decide: some servers list another one than they answer.
+        """
+        if not self.etag or self.modified is None or (etag or "").strip('"') == self.etag:
+            return False
+        return modified.astimezone(UTC).replace(tzinfo=None) >= self.modified.replace(microsecond=0) + _SECOND
 
 
 class ObjectReader:
@@ -64,18 +83,28 @@ class ObjectReader:
             return self._failure(resource, key, version_id, error)
 
     def digest(
-        self, resource: str, key: str, version_id: str | None, *, md5: bool = True, out: BinaryIO | None = None
+        self,
+        resource: str,
+        key: str,
+        version_id: str | None,
+        *,
+        listed: Listed | None = None,
+        md5: bool = True,
+        out: BinaryIO | None = None,
     ) -> Digests | FetchFailure:
         """Hash the object while it streams, or return the failure. Only a few chunks are in memory at a time.
 
         MD5 is for comparison with lists made by others, not for security; it costs more than SHA-256.
+
+        Args:
+            listed: an object that was written again since then is a failure.
 
         Raises:
             OSError: `out` cannot be written.
         """
         sha256, size = hashlib.sha256(), 0
         other = hashlib.md5(usedforsecurity=False) if md5 else None
-        for chunk in self._chunks(resource, key, version_id):
+        for chunk in self._chunks(resource, key, version_id, listed):
             if isinstance(chunk, FetchFailure):
                 return chunk
             sha256.update(chunk)
@@ -86,11 +115,19 @@ class ObjectReader:
             size += len(chunk)
         return Digests(sha256.hexdigest(), other.hexdigest() if other else None, size)
 
-    def _chunks(self, resource: str, key: str, version_id: str | None) -> Iterator[memoryview | FetchFailure]:
+    def _chunks(
+        self, resource: str, key: str, version_id: str | None, listed: Listed | None
+    ) -> Iterator[memoryview | FetchFailure]:
         """The object's bytes as they arrive; if they end too early, the failure comes last."""
         size = 0
         try:
             result = self._get(key, version_id)
+            if listed and listed.was_replaced_by(result.meta["e_tag"], result.meta["last_modified"]):
+                uri = f"s3://{self._bucket}/{key}"
+                yield FetchFailure(
+                    resource, key, f"{uri}: written again since it was listed; run again", permanent=False
+                )
+                return
             small = result.meta["size"] <= WHOLE_BYTES
             for chunk in (result.bytes(),) if small else result.stream(min_chunk_size=CHUNK_BYTES):
                 view = memoryview(chunk)

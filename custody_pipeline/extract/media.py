@@ -16,7 +16,7 @@ import msgspec
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.extract.export_objects import ARCHIVED, Digests, ObjectReader
+from custody_pipeline.extract.export_objects import ARCHIVED, Digests, Listed, ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.concurrency import in_order
@@ -40,6 +40,11 @@ class ObjectVersion:
     etag: str | None
     last_modified: datetime | None
     object_bytes: int | None
+
+    @property
+    def listed(self) -> Listed | None:
+        """What tells that the object was written again; None for a named version, which stays."""
+        return Listed(self.etag, self.last_modified) if self.version_id in {None, "null"} else None
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,9 @@ def collect_media(
             version = media.version
             if media.server_sha256 and (sha256 := _server_sha256(collector, version)):
                 return KnownDigest(sha256, None, "server", utc_now())
-            found = readers[version.bucket].digest("media_digests", version.object_key, version.version_id)
+            found = readers[version.bucket].digest(
+                "media_digests", version.object_key, version.version_id, listed=version.listed
+            )
             if isinstance(found, Digests) and found.size != version.object_bytes is not None:
                 message = f"{found.size} bytes, {version.object_bytes} when it was listed; run again"
                 return FetchFailure("media_digests", version.object_key, message, permanent=False)
@@ -117,7 +124,7 @@ def collect_media(
                     "archived; restore it (InvalidObjectState)" if found.error_code == ARCHIVED else found.error_code
                 )
                 row |= {"error": error or "unreadable", "hashed_at": None}
-                load.landing.failures.append(found)
+                load.add_failure(found)
             else:
                 row |= vars(found)
                 load.landing.requests += version not in known
@@ -138,6 +145,8 @@ def _server_sha256(collector: Collector, version: ObjectVersion) -> str | None:
         )
         checksum = head.get("ChecksumSHA256", "")
         if head.get("ContentLength") != version.object_bytes:
+            return None
+        if (listed := version.listed) and listed.was_replaced_by(head.get("ETag"), head["LastModified"]):
             return None
         # A server that does not state the kind may mean the checksum of the parts' checksums.
         if head.get("ChecksumType") != "FULL_OBJECT" or "-" in checksum:

@@ -7,7 +7,8 @@ import gzip
 import hashlib
 import json
 from collections.abc import Callable
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -331,13 +332,38 @@ def test_an_object_that_was_written_again_since_it_was_listed_has_no_digest(
 ) -> None:
     bucket.put_object(Key="x.opus", Body=b"audio")
     with collector() as made:
-        (landing,) = collect_media(made, {}, [MediaObject(ObjectVersion(bucket.name, "x.opus", None, "e", NOW, 3))])
+        (landing,) = collect_media(made, {}, [MediaObject(ObjectVersion(bucket.name, "x.opus", None, None, NOW, 3))])
         load(con, [landing])
     assert con.execute("SELECT sha256, error FROM raw.media_digests").fetchall() == [(None, "unreadable")]
     assert (landing.state, [failure.message for failure in landing.failures]) == (
         "partial",
         ["5 bytes, 3 when it was listed; run again"],
     )
+
+
+@pytest.mark.parametrize("server_sha256", [False, True])
+@pytest.mark.parametrize("bucket", [False], indirect=True)
+def test_other_bytes_of_the_same_length_are_not_taken_for_those_that_were_listed(
+    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector], server_sha256: bool
+) -> None:
+    key = f"{HOUR}/conversation_id={C1}/{R1}.opus"
+    bucket.put_object(Key=key, Body=b"audio")
+    with collector() as made:
+        load(con, collect_exports(made))
+        listed = [(media.version, media.version.last_modified) for media in media_objects(con, NIGHT)]
+        objects = [
+            MediaObject(replace(version, last_modified=modified - timedelta(seconds=1)), server_sha256)
+            for version, modified in listed
+            if modified is not None
+        ]
+        (before,) = collect_media(made, {}, objects)
+        bucket.put_object(Key=key, Body=b"other", ChecksumAlgorithm="SHA256")
+        (after,) = collect_media(made, {}, objects)
+    assert (before.state, before.failures) == ("complete", [])
+    assert after.state == "partial"
+    assert [failure.message.partition(": ")[2] for failure in after.failures] == [
+        "written again since it was listed; run again"
+    ]
 
 
 def test_hashing_that_was_killed_is_resumed(
