@@ -6,6 +6,7 @@ Belongs here: the code that all resources share. Does not: the requests of each.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, time, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -112,9 +113,11 @@ class Load:
         self.add_failure(FetchFailure.of(self.landing.resource, subject_id, error))
 
     def add_failure(self, failure: FetchFailure) -> None:
-        """Keep a row of `fetch_failures`, unless it names an erased conversation."""
+        """Keep a row of `fetch_failures`, unless it is of an erased conversation; no answer that names one is kept."""
         if names_any(self._erased, failure.subject_id.encode()):
             return
+        if names_any(self._erased, failure.answer or b""):
+            failure = replace(failure, answer=None)
         self.landing.failures.append(failure)
         self.report()
 

@@ -8,6 +8,7 @@ its content names. A list about many conversations keeps the others: only the it
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import replace
 from datetime import date, datetime
@@ -36,6 +37,10 @@ LISTS = frozenset({"export_manifests"})
 
 _NAMED_INSIDE = frozenset({"export_sidecars"})
 """Resources whose documents may be filed under another conversation than they are about."""
+
+_FAILURES = "fetch_failures"
+_ANSWER = re.compile(rb'"answer":"([A-Za-z0-9+/=]++)"')
+"""The answer that a failure keeps, in Base64 (`FetchFailure.answer`)."""
 
 _UUID = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _WORD = re.compile(rb"[0-9a-z][0-9a-z-]{6,}[0-9a-z]")
@@ -83,16 +88,25 @@ def _prepare(ids: frozenset[str]) -> _Prepared:
 
 
 def without_erased(ids: Set[str], resource: str, keys: dict[str, Any], source_uri: str, content: bytes) -> bytes | None:
-    """The part of a document that may be kept: its content, the rest of a list, or None.
+    """The part of a document that may be kept: its content, the rest of a list, a failure without its answer, or None.
 
     Args:
         ids: of erased conversations and their recordings, in lower case.
         keys: under which the document would be kept.
     """
+    if resource == _FAILURES:
+        content = _without_answer(ids, content)
     owned = resource not in _NAMED_INSIDE and bool(keys.get("conversation_id") or keys.get("key"))
     if not names_any(ids, orjson.dumps(keys), source_uri.encode(), b"" if owned else content):
         return content
     return _rest_of_list(ids, content) if resource in LISTS else None
+
+
+def _without_answer(ids: Set[str], failure: bytes) -> bytes:
+    found = _ANSWER.search(failure)
+    if found is None or not names_any(ids, base64.b64decode(found[1])):
+        return failure
+    return b"".join((failure[: found.start(1) - 1], b"null", failure[found.end(1) + 1 :]))
 
 
 def _rest_of_list(ids: Set[str], content: bytes) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,11 @@ import duckdb
 import orjson
 import pytest
 
+from custody_pipeline.extract.collector import Load
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.erased import erase_landed, erase_landing, names_any, without_erased
 from custody_pipeline.extract.landing_files import Folder, LandingWriter, content_of, read_lines
-from custody_pipeline.extract.receipts import Collectors, Landing
+from custody_pipeline.extract.receipts import Collectors, FetchFailure, Landing
 from custody_pipeline.load.pipeline import load
 
 if TYPE_CHECKING:
@@ -69,6 +71,28 @@ def test_a_list_of_many_conversations_keeps_the_others() -> None:
         assert GONE.encode() not in kept
         assert OTHER.encode() in kept
     assert without_erased(IDS, "export_manifests", {}, "u", GONE.encode()) is None
+
+
+def test_a_failure_stays_without_the_answer_that_names_an_erased_conversation() -> None:
+    for named, stays in ((GONE, False), (OTHER, True)):
+        answer = f'{{"conversations": {{"conversationId": "{named}"}}}}'.encode()
+        failure = FetchFailure("conversation_details", "details job", "unexpected shape", answer=answer, occurred_at=AT)
+        content = orjson.dumps(failure.as_document())
+        without = orjson.dumps(replace(failure, answer=None).as_document())
+        kept = without_erased(IDS, "fetch_failures", {}, "custody:conversation_details", content)
+        assert kept == (content if stays else without)
+        assert (kept is content) == stays
+    of_it = orjson.dumps(FetchFailure("conversations", GONE, "HTTP 404").as_document())
+    assert without_erased(IDS, "fetch_failures", {}, "custody:conversations", of_it) is None
+
+
+def test_a_load_keeps_no_answer_that_names_an_erased_conversation(tmp_path: Path) -> None:
+    place = Folder(str(tmp_path))
+    landing = Landing("conversation_details", NIGHT, "load", Collectors(None, None, "o", "1", None), place)
+    loaded = Load(landing, LandingWriter(place, "conversation_details", NIGHT, "load"), None, IDS)
+    for answer in (f'"{GONE}"'.encode(), f'"{OTHER}"'.encode(), None):
+        loaded.add_failure(FetchFailure("conversation_details", "details job", "unexpected shape", answer=answer))
+    assert [failure.answer for failure in landing.failures] == [None, f'"{OTHER}"'.encode(), None]
 
 
 def landed(folder: Path, *texts: str) -> Landing:
