@@ -381,9 +381,12 @@ class GenesysClient:
             )
         except (BadRequest, Forbidden) as error:
             raise LoginError(error.request, error.outcome, status=error.status, code=error.code) from error
-        granted = answer.json()
+        try:
+            granted = answer.json()
+        except UnexpectedAnswer:
+            granted = None
         if not isinstance(granted, dict) or not isinstance(granted.get("access_token"), str):
-            # The bytes are not kept: they may hold a token under another name.
+            # The bytes are not kept: they may hold a token under another name, or in another form.
             raise UnexpectedAnswer(answer.request, "no access_token in the answer", status=answer.status)
         lives = granted.get("expires_in")
         lifetime = float(lives) if isinstance(lives, int | float) and lives > 0 else _SHORT_LIFETIME

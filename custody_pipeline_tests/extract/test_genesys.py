@@ -139,6 +139,14 @@ def test_permanent_answers_are_asked_once(
     assert api.paths().count("/api/v2/x") == 1
 
 
+@pytest.mark.parametrize("body", [b"access_token=s3cr3t&token_type=bearer", b'{"token": "s3cr3t"}', b""])
+def test_no_bytes_of_a_login_are_kept(api: Api, client: GenesysClient, body: bytes) -> None:
+    api.on("/oauth/token", Reply(body))
+    with pytest.raises(genesys_errors.UnexpectedAnswer, match="no access_token") as caught:
+        client.get("/api/v2/x")
+    assert caught.value.body is None
+
+
 @pytest.mark.parametrize("location", ["https://[x/elsewhere", "\xff"])
 def test_a_redirect_to_no_address_is_an_unexpected_answer(api: Api, client: GenesysClient, location: str) -> None:
     api.on("/api/v2/x", Reply(status=302, headers={"Location": location}))
