@@ -69,7 +69,8 @@ class Attached:
         row = item.masked.row if item.masked else item.proof.row
         column, version = _URIS[kind]
         uri = row.get(column) or ""
-        suffix = re.sub(r"[^A-Za-z0-9]", "", uri.rpartition("/")[2].rpartition(".")[2]) or "bin"
+        _, dot, end = uri.rpartition("/")[2].rpartition(".")
+        suffix = (dot and re.sub(r"[^A-Za-z0-9]", "", end)) or "bin"
         place = f"data/{kind}/{item.name}.{suffix}"
         return cls(kind, draft / place, place, row.get(ATTACHED[kind]), uri, row.get(version) if version else None)
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import bagit
 import pytest
@@ -25,6 +26,7 @@ from custody_pipeline.evidence.log.note import sign
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.landing_files import line_of
 from custody_pipeline.fleet.overview import record_acts
+from custody_pipeline.operations.attached_files import Attached, Item
 from custody_pipeline.operations.packaging import PackageError, package
 from custody_pipeline.operations.verification import verify_target
 from custody_pipeline.settings import Settings, load_settings
@@ -37,6 +39,7 @@ from custody_pipeline_tests.evidence.witness import Witness
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from custody_pipeline.evidence.cut.proof import RecordProof
     from custody_pipeline.evidence.log.note import Verifier
     from custody_pipeline.evidence.verify.findings import Report
     from custody_pipeline.simulator.local_s3 import S3Endpoint
@@ -295,6 +298,15 @@ def test_a_changed_package_is_found_out(
     report = deployment.verify(folder)
     assert report.status == 1
     assert {finding.code for finding in report.findings} >= codes
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("r.opus", "opus"), ("r.opus_metadata.json", "json"), (CHOSEN[0], "bin"), ("r.", "bin")]
+)
+def test_a_file_keeps_its_extension_and_gets_one_without_it(tmp_path: Path, name: str, suffix: str) -> None:
+    row = {"object_uri": f"s3://exports/year=2026/conversation_id=1.2/{name}"}
+    item = Item("r", cast("RecordProof", SimpleNamespace(row=row)))
+    assert Attached.of(item, "audio", tmp_path).place == f"data/audio/r.{suffix}"
 
 
 def test_what_cannot_be_produced_leaves_nothing_behind(

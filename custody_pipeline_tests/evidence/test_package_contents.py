@@ -19,7 +19,7 @@ from custody_pipeline.evidence.log.keys import Ed25519Signer, rotation
 from custody_pipeline.evidence.log.note import Signer, sign
 from custody_pipeline.evidence.package import check as check_package
 from custody_pipeline.evidence.package.check import verify_package
-from custody_pipeline.evidence.package.layout import ATTACHED, SCHEMA, Absent
+from custody_pipeline.evidence.package.layout import ATTACHED, SCHEMA, TAG_MANIFEST, Absent
 from custody_pipeline.evidence.reader import FolderReader, NotAFileError, read
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.findings import Report
@@ -104,6 +104,18 @@ def test_records_and_proofs_are_read_once_where_there_is_room_for_them(
     assert check(package).status == 0
     assert {number for path, number in opened.items() if path.startswith("data/records/")} == {times}
     assert {number for path, number in opened.items() if path.startswith("data/audio/")} == {1}
+
+
+def test_a_name_in_another_case_is_a_finding_where_the_file_system_ignores_case(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (package / TAG_MANIFEST).rename(package / TAG_MANIFEST.upper())
+    opens = FolderReader.open
+    monkeypatch.setattr(
+        FolderReader, "open", lambda reader, path: opens(reader, path.upper() if path == TAG_MANIFEST else path)
+    )
+
+    assert codes(package) == {"FILE_EXTRA"}
 
 
 def test_a_folder_that_becomes_a_link_meanwhile_leads_nowhere(tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ def check_package(context: Context, entries: Mapping[str, Entry]) -> None:
     if trusted is None:
         return
     _, note = trusted
-    tags = {path: entry for path, entry in entries.items() if not path.startswith("data/")}
-    del tags[TAG_MANIFEST], tags[SIGNATURE]
+    signature = {TAG_MANIFEST, SIGNATURE}
+    tags = {path: entry for path, entry in entries.items() if not path.startswith("data/") and path not in signature}
     large = [path for path, entry in sorted(tags.items()) if entry.size > MANIFEST_BYTES]
     for path in large:
         context.report.add("FILE_TOO_LARGE", path)
