@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, date, datetime, timedelta
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -262,24 +262,52 @@ def ended(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 def test_gaps_of_a_night_that_nobody_collected_are_unknown_not_none(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CUSTODY_HOME", str(settings.home))
+    monkeypatch.chdir(tmp_path)
     with Warehouse(settings).open() as con:
         model(con, settings, MONDAY)
         con.execute("UPDATE custody.nights SET collected_at = now()::TIMESTAMP")
         mark_nights(con, settings)
         snapshot_for_analysts(con, settings)
     assert ended(monkeypatch, "gaps", "--date", "2026-11-02") == 0
-    for night in (TUESDAY, date(2020, 1, 1)):
+    for night, command in product((TUESDAY, date(2020, 1, 1)), (["gaps"], ["sheet", "gaps"])):
         capsys.readouterr()
-        assert ended(monkeypatch, "gaps", "--date", str(night)) == 2
+        assert ended(monkeypatch, *command, "--date", str(night)) == 2
         told = capsys.readouterr()
         assert told.out == ""
         assert told.err == f"the night of {night} was never collected: custody status tells its state\n"
+    assert not list(tmp_path.glob("*.xlsx"))
+    assert ended(monkeypatch, "sheet", "gaps", "--date", "2026-11-02") == 0
+    assert "1 night is failed, missing or not established" in capsys.readouterr().err
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
     for command in (["gaps"], ["report"], ["sheet", "gaps"], ["run"]):
         assert ended(monkeypatch, *command, "--date", str(tomorrow)) == 64
+
+
+@pytest.mark.parametrize(
+    ("tag", "ends", "told"),
+    [
+        ("legal-hold", 0, ""),
+        ("Legal-Hodl", 2, "; the nearest is Legal-Hold\n"),
+        ("zz", 2, "the mapping does not name it\n"),
+    ],
+)
+def test_a_tag_that_nobody_looked_for_is_not_without_gaps(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tag: str,
+    ends: int,
+    told: str,
+) -> None:
+    monkeypatch.setenv("CUSTODY_HOME", str(settings.home))
+    with Warehouse(settings).open() as con:
+        model(con, settings, MONDAY)
+        snapshot_for_analysts(con, settings)
+    assert ended(monkeypatch, "gaps", "--tag", tag) == ends
+    assert told in capsys.readouterr().err
 
 
 def test_status_lists_missing_nights_on_one_line_and_ends_with_findings(
@@ -293,3 +321,14 @@ def test_status_lists_missing_nights_on_one_line_and_ends_with_findings(
     told = capsys.readouterr().out
     assert "missing, nobody collected them: 2026-11-02 to 2026-11-03\n" in told
     assert "2026-11-04 failed: step exports failed: s3://exports answered 403" in told
+    # Nothing was counted, and the last line is the next step.
+    assert "2026-11-04  failed    –           –         –     –         –            –" in told
+    assert "→ Solve the cause, or wait for the vendor, then run the night again" in told
+
+
+def test_status_without_a_night_names_the_home(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUSTODY_HOME", str(settings.home))
+    assert ended(monkeypatch, "status") == 2
+    assert f"no night yet in {settings.home}: " in capsys.readouterr().err

@@ -8,7 +8,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from custody_pipeline.cli.shared import tell
+from custody_pipeline.cli.shared import numbered, say, tell
+from custody_pipeline.io.clock import utc_now
 
 _INDENT = 14
 
@@ -17,7 +18,7 @@ def print_gaps(rows: list[dict[str, Any]]) -> None:
     """Print the gaps in the given order, grouped by reason. No line is wider than the terminal."""
     for reason, group in groupby(rows, lambda row: (row["reason"], row["severity"])):
         found = list(group)
-        tell(f"{reason[0]}  {reason[1]}, {len(found)} {'recording' if len(found) == 1 else 'recordings'}")
+        tell(f"{reason[0]}  {reason[1]}, {numbered(len(found), 'recording')}")
         tell(f"  {found[0]['sentence']}", 2)
         tell(f"  → {found[0]['next_action']}", 4)
         deadlines = {_deadline(row) for row in found}
@@ -31,12 +32,19 @@ def print_gaps(rows: list[dict[str, Any]]) -> None:
             if details := "; ".join(filter(None, what)):
                 tell(f"{'':{_INDENT}}{details}", _INDENT)
         tell("")
-    print(f"{len(rows)} gaps")  # noqa: T201
+    print(numbered(len(rows), "gap"))  # noqa: T201
+
+
+def warn_of_unsettled(nights: int, what_says: str) -> None:
+    """Say on stderr that an answer rests on nights that failed, are missing or are not established."""
+    if nights:
+        which = "1 night is" if nights == 1 else f"{nights} nights are"
+        say(f"{which} failed, missing or not established: more may be missing than {what_says}; see custody status")
 
 
 def _deadline(row: dict[str, Any]) -> str:
     if until := row.get("recoverable_until"):
         return f"until {until:%Y-%m-%d %H:%M} UTC"
     if until := row.get("recheck_until"):
-        return f"rechecked until {until:%Y-%m-%d %H:%M} UTC"
+        return f"{'was ' * (until < utc_now())}rechecked until {until:%Y-%m-%d %H:%M} UTC"
     return ""

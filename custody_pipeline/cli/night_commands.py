@@ -136,6 +136,7 @@ def status(as_json: Json = False) -> None:
         for line in deadlines(settings):
             tell(line)
     if not found:
+        say(f"no night yet in {settings.home}: custody demo or custody run makes one; --home names another home")
         raise typer.Exit(INCOMPLETE)
     raise typer.Exit(FINDINGS if any(night.state in NOT_PUBLISHED for night in found) else OK)
 
@@ -186,13 +187,17 @@ def gaps(
     as_json: Json = False,
 ) -> None:
     """Show what is missing, grouped by reason, with the tag, the proof and the next step."""
-    from custody_pipeline.cli.gaps_page import print_gaps
+    from difflib import get_close_matches
+
+    from custody_pipeline.cli.gaps_page import print_gaps, warn_of_unsettled
     from custody_pipeline.models.reasons import BY_CODE
     from custody_pipeline.operations.explain import GapFilter, unsettled
     from custody_pipeline.operations.explain import gaps as find_gaps
 
     if reason is not None and reason not in BY_CODE:
-        raise typer.BadParameter(f"no such reason: {reason}; there are {', '.join(BY_CODE)}")
+        nearest = get_close_matches(reason.upper(), BY_CODE, 1)
+        hint = f"the nearest is {nearest[0]}" if nearest else f"there are {', '.join(BY_CODE)}"
+        raise typer.BadParameter(f"no such reason: {reason}; {hint}")
     if (night and (first or last)) or (first and last and first > last):
         raise typer.BadParameter("give --date, or --from and --to")
     first, last = night or first, night or last
@@ -210,6 +215,4 @@ def gaps(
             sys.stdout.buffer.write(part)
     else:
         print_gaps(rows)
-    if number := unsettled(settings, wanted):
-        nights = "1 night is" if number == 1 else f"{number} nights are"
-        say(f"{nights} failed, missing or not established: more may be missing than the gaps say; see custody status")
+    warn_of_unsettled(unsettled(settings, wanted), "the gaps say")

@@ -18,19 +18,18 @@ if TYPE_CHECKING:
 
 
 def print_nights(console: Console, found: list[NightSummary]) -> None:
-    """Print the table, or what to do if there is no night."""
+    """Print the table, what is not established and why, and what to do."""
     from rich.table import Table
 
-    if not found:
-        console.print("No night yet. Try: custody demo, or custody run --date 2026-11-02")
-        return
     table = Table("night", "state", box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for name in ("rev", "recordings", "complete", "gaps", "excluded", "unexplained"):
         table.add_column(name, justify="right")
     for night in found:
         if night.state != "missing":
-            numbers = (night.recordings, night.complete, night.gaps, night.excluded, night.unexplained)
-            table.add_row(str(night.night), night.state or "–", str(night.revision or "–"), *map(str, numbers))
+            counted = (night.recordings, night.complete, night.gaps, night.excluded, night.unexplained)
+            is_counted = night.revision is not None or night.recordings
+            numbers = (str(number) if is_counted else "–" for number in counted)
+            table.add_row(str(night.night), night.state or "–", str(night.revision or "–"), *numbers)
     if table.row_count:
         console.print(table)
     for night in found:
@@ -45,6 +44,8 @@ def print_nights(console: Console, found: list[NightSummary]) -> None:
             newest, *_, oldest = [night.night for night in group] * 2
             nights = f"it: {oldest}" if oldest == newest else f"them: {oldest} to {newest}"
             tell(f"missing, nobody collected {nights}")
+    if any(night.completeness != "established" or night.state in NOT_PUBLISHED for night in found):
+        tell("→ Solve the cause, or wait for the vendor, then run the night again: custody help runbooks", 2)
 
 
 def _claim(night: NightSummary) -> tuple[str, str]:

@@ -82,26 +82,32 @@ def sheet(
     as_json: Json = False,
 ) -> None:
     """Write a table as a spreadsheet (.xlsx) in which text stays text: 007, 1.10, long numbers, =1+1."""
+    from custody_pipeline.cli.gaps_page import warn_of_unsettled
     from custody_pipeline.evidence.cut.workbook import write_workbook
     from custody_pipeline.fleet.overview import analyst_database
+    from custody_pipeline.operations.explain import GapFilter, refuse_uncollected, unsettled
 
     path = out or Path(f"{table}.xlsx")
-    with analyst_database(settings_of_environment()) as con:
+    settings, day = settings_of_environment(), night and night.date()
+    with analyst_database(settings) as con:
         tables = [row[0] for row in con.execute(
             "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'custody' ORDER BY 1").fetchall()]  # fmt: skip
         if table not in tables:
             raise typer.BadParameter(f"no table {table!r}; there are {', '.join(tables)}")
+        if day and table != "nights":  # it has nights that nobody collected
+            refuse_uncollected(con, day)
         answer = con.execute(
             f"FROM custody.{table} WHERE $night::DATE IS NULL OR partition_date = $night ORDER BY ALL",
-            {"night": night and night.date()},
+            {"night": day},
         )
         notes = write_workbook(path, table, answer.to_arrow_reader())
     if as_json:
         print_json({"file": str(path), "changed_cells": len(notes)})
-        return
-    print(path)  # noqa: T201
-    if notes:
-        tell(f"{len(notes)} cells could not be kept as they are: see the sheet 'changed cells'")
+    else:
+        print(path)  # noqa: T201
+        if notes:
+            tell(f"{len(notes)} cells could not be kept as they are: see the sheet 'changed cells'")
+    warn_of_unsettled(unsettled(settings, GapFilter(day, day)), "the table says")
 
 
 def _collected(settings: Settings) -> tuple[date, date] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.escaping import escaped, folded
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
         f"conversation {escape(str(row['conversation_id']))} · night {row['partition_date']}\n"
         f"revision {row['revision']} · [{colour}]{row['custody_status']}[/] · tags {row['custom_data_state']}"
     )
+    if story["completeness"] != "established":
+        claim = story["completeness"].replace("_", " ")
+        _folded(console, f"the night is {claim}: more may be missing than this page says; see custody status", "")
     _folded(console, f"object  {row['object_uri'] or '–'}", "", "    ")
     _folded(console, f"sha256  {row['media_sha256'] or '–'}", "", "    ")
 
@@ -79,7 +83,9 @@ def _print_gaps(console: Console, gaps: list[dict[str, Any]]) -> None:
     for gap in gaps:
         until = f" until {gap['recoverable_until']:%Y-%m-%d %H:%M}" if gap["recoverable_until"] else ""
         if gap["recheck_until"]:
-            until += f", rechecked until {gap['recheck_until']:%Y-%m-%d %H:%M}"
+            until += (
+                f", {'was ' * (gap['recheck_until'] < utc_now())}rechecked until {gap['recheck_until']:%Y-%m-%d %H:%M}"
+            )
         console.print(f"  [red]{gap['reason']}[/red] ({gap['severity']})")
         _folded(console, f"{gap['sentence']} {gap['detail'] or ''}".rstrip(), "    ")
         for proof in gap["evidence"] or []:

@@ -8,12 +8,15 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
+from difflib import get_close_matches
 from typing import Any
 
 import duckdb
 import orjson
 
 from custody_pipeline.fleet.overview import analyst_database, overview, record_acts
+from custody_pipeline.models.mapping_file import load_mapping
+from custody_pipeline.publish.completeness import completeness_of
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import WarehouseError
 from custody_pipeline.warehouse.ledger import Act, Actor
@@ -42,12 +45,17 @@ class NoSuchNightError(Exception):
     """A night is not in the snapshot. The message says what to do."""
 
 
+class NoSuchTagError(Exception):
+    """Nobody looked for a tag. The message names the nearest one."""
+
+
 def explain(settings: Settings, subject: str) -> dict[str, Any] | None:
     """The whole story of a recording id, or of every recording of a conversation id; None if the id is unknown.
 
     Returns:
-        `{"recordings": [{"recording": chain_of_custody row, "timeline": […], "sources": […], "tags": […],
-        "gaps": […], "accesses": […]}]}`; a source that has no document of the recording is there with null times.
+        `{"recordings": [{"recording": chain_of_custody row, "completeness": of its night, "timeline": […],
+        "sources": […], "tags": […], "gaps": […], "accesses": […]}]}`; a source that has no document of the recording
+        is there with null times.
     """
     with analyst_database(settings) as con:
         found = rows_of(
@@ -91,6 +99,7 @@ def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[st
         accesses = rows_of(con, f"SELECT * FROM custody.access_events WHERE {which} ORDER BY {order}", key)
     return {
         "recording": recording,
+        "completeness": completeness_of(con, recording["partition_date"]).completeness,
         "accesses": accesses,
         "timeline": timeline,
         "sources": _sources(recording, timeline, tags, {gap["reason"] for gap in gaps}),
@@ -180,12 +189,13 @@ def gaps(settings: Settings, wanted: GapFilter) -> tuple[list[str], list[dict[st
 
     Raises:
         NoSuchNightError: a single night was asked for that was never collected, so its gaps are unknown.
+        NoSuchTagError: no night has the tag, and the mapping does not name it.
     """
     with analyst_database(settings) as con:
-        modelled = "SELECT collected_at FROM custody.nights WHERE partition_date = $night AND collected_at IS NOT NULL"
-        night = wanted.first if wanted.first == wanted.last else None
-        if night is not None and con.execute(modelled, {"night": night}).fetchone() is None:
-            raise NoSuchNightError(f"the night of {night} was never collected: custody status tells its state")
+        if wanted.first is not None and wanted.first == wanted.last:
+            refuse_uncollected(con, wanted.first)
+        if wanted.tag is not None:
+            _refuse_unknown(con, settings, wanted.tag)
         answer = con.execute(
             f"""
             SELECT {_GAP} FROM custody.gaps
@@ -203,6 +213,24 @@ def gaps(settings: Settings, wanted: GapFilter) -> tuple[list[str], list[dict[st
         )
         names = [column[0] for column in answer.description or []]
         return names, [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+def refuse_uncollected(con: duckdb.DuckDBPyConnection, night: date) -> None:
+    """Raise `NoSuchNightError` for a night that was never collected."""
+    modelled = "SELECT collected_at FROM custody.nights WHERE partition_date = $night AND collected_at IS NOT NULL"
+    if con.execute(modelled, {"night": night}).fetchone() is None:
+        raise NoSuchNightError(f"the night of {night} was never collected: custody status tells its state")
+
+
+def _refuse_unknown(con: duckdb.DuckDBPyConnection, settings: Settings, tag: str) -> None:
+    """Raise `NoSuchTagError` for a tag that nobody looked for: it has no gaps, and that says nothing."""
+    known = {name for column in load_mapping(settings.mapping_path).columns for name in column.names}
+    seen = "SELECT DISTINCT tag_key FROM custody.custom_data UNION SELECT unnest(tag_keys) FROM custody.gaps"
+    known.update(key for (key,) in con.execute(seen).fetchall() if key is not None)
+    if tag.lower() not in {name.lower() for name in known}:
+        nearest = get_close_matches(tag, sorted(known), 1)
+        hint = f"; the nearest is {nearest[0]}" if nearest else ""
+        raise NoSuchTagError(f"no night has a tag {tag!r}, and the mapping does not name it{hint}")
 
 
 def unsettled(settings: Settings, wanted: GapFilter) -> int:

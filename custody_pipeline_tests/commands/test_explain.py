@@ -40,8 +40,10 @@ def printed(tags: list[dict[str, Any]], gaps: list[dict[str, Any]] | None = None
         **dict.fromkeys(("conversation_start", "conversation_end", "recording_start", "recording_end")),
     }
     screen = Console(file=io.StringIO(), width=80)
-    print_story(screen, {"recording": recording, "timeline": [], "sources": [], "tags": tags, "gaps": gaps or []})
+    story = {"recording": recording, "completeness": "not_established", "timeline": [], "sources": []}
+    print_story(screen, {**story, "tags": tags, "gaps": gaps or []})
     lines: list[str] = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert "the night is not established: more may be missing than this page says; see" in lines
     return lines[lines.index("Tags: what each source said, and when (→ the one that counts)") + 1 :]
 
 

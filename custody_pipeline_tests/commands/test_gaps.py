@@ -80,6 +80,15 @@ def test_a_deadline_that_all_rows_of_a_reason_have_is_told_once(
     assert CliRunner().invoke(app, ["gaps"]).stdout.count("rechecked until") == times
 
 
+@pytest.mark.parametrize(("year", "told"), [(2020, "was rechecked until"), (2999, "\n  rechecked until")])
+def test_a_recheck_that_is_over_is_not_promised(monkeypatch: pytest.MonkeyPatch, year: int, told: str) -> None:
+    row = {**ROW, "recheck_until": datetime(year, 12, 1)}
+    monkeypatch.setattr("custody_pipeline.operations.explain.gaps", lambda *_: (list(ROW), [row]))
+    printed = CliRunner().invoke(app, ["gaps"]).stdout
+    assert told in printed
+    assert printed.endswith("\n1 gap\n")
+
+
 def test_the_filters_reach_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 

@@ -145,8 +145,11 @@ def test_status_names_what_keeps_nights_from_being_established(capsys: pytest.Ca
             night(1, "incomplete"),
         ],
     )
-    told = capsys.readouterr().out.splitlines()[-3:]
+    told = capsys.readouterr().out.splitlines()[-5:]
     assert " ".join(map(str.strip, told)) == (
         "not established, 2026-11-03 to 2026-11-04: conversations partial, listed_recordings not asked "
-        "incomplete, 2026-11-01"
+        "incomplete, 2026-11-01 "
+        "→ Solve the cause, or wait for the vendor, then run the night again: custody help runbooks"
     )
+    print_nights(console_of_stdout(), [night(2, "established")])
+    assert "→" not in capsys.readouterr().out
