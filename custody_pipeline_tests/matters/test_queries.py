@@ -34,6 +34,26 @@ def test_the_query_answers(night: Published, number: str, sql: str) -> None:
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="not a checkout")
+def test_the_answers_leave_out_what_was_not_asked_for_and_nothing_else() -> None:
+    with duckdb.connect() as con:
+        con.execute(
+            """
+            CREATE SCHEMA custody;
+            CREATE TABLE custody.coverage AS
+            FROM (VALUES
+                ('a', 'whole', true), ('b', 'not_asked', true), ('c', 'partial', false), ('d', 'not_asked', false)
+            ) AS t (source, state, is_needed), (SELECT DATE '2026-11-02' AS partition_date, '' AS detail);
+            CREATE TABLE custody.chain_of_custody AS
+            FROM (VALUES ('a', 'true'), ('b', 'false'), ('c', NULL)) AS t (recording_id, custom_data_legal_hold),
+                (SELECT DATE '2026-11-02' AS partition_date, '' AS conversation_id, '' AS custom_data_matter_number)
+            """
+        )
+        found = {number: con.execute(sql).fetchall() for number, sql in QUERIES if number in {"2", "17"}}
+    assert [row[1:3] for row in found["2"]] == [("b", "not_asked"), ("c", "partial")]
+    assert [row[2:4] for row in found["17"]] == [("a", "true")]
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="not a checkout")
 def test_the_notebook_has_the_same_questions_and_runs(night: Published, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "agg")
     made = runpy.run_path(str(PAGE.with_name("notebook.py")))["notebook"]
