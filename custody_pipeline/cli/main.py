@@ -43,8 +43,10 @@ def with_home_first(arguments: list[str]) -> list[str]:
             break
         if argument.startswith("--home="):
             return [argument, *arguments[:at], *arguments[at + 1 :]]
-        if argument == "--home" and at + 1 < len(arguments):
-            return [*arguments[at : at + 2], *arguments[:at], *arguments[at + 2 :]]
+        if argument == "--home":
+            # Without a folder behind it, the command must not become the folder.
+            before = arguments[:at] if at + 1 < len(arguments) else []
+            return [*arguments[at : at + 2], *before, *arguments[at + 2 :]]
     return arguments
 
 

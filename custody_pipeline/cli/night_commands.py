@@ -54,7 +54,7 @@ def run(
     from custody_pipeline.io.night_keys import forgotten_nights
 
     if (night and (first or last)) or not (night or (first and last and first <= last)):
-        raise typer.BadParameter("give --date, or --from and --to")
+        raise typer.BadParameter("give --date, or --from and --to, the earlier day first")
     if first and last:
         not_future(last)
         raise typer.Exit(_run_nights(first.date(), last.date(), as_json=as_json, verbose=verbose, profile=profile))
@@ -199,7 +199,7 @@ def gaps(
         hint = f"the nearest is {nearest[0]}" if nearest else f"there are {', '.join(BY_CODE)}"
         raise typer.BadParameter(f"no such reason: {reason}; {hint}")
     if (night and (first or last)) or (first and last and first > last):
-        raise typer.BadParameter("give --date, or --from and --to")
+        raise typer.BadParameter("give --date, or --from and --to, the earlier day first")
     first, last = night or first, night or last
     wanted = GapFilter(first and first.date(), last and last.date(), reason, severity, recoverable, tag, before)
     settings = settings_of_environment()

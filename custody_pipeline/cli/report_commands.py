@@ -54,7 +54,7 @@ def report(
     from custody_pipeline.operations.night_report import night_report, write_report
 
     if (night and (first or last or matter)) or (first and last and first > last):
-        raise typer.BadParameter("give --date, or --from and --to, or --matter")
+        raise typer.BadParameter("give --date, or --from and --to, the earlier day first, or --matter")
     settings = settings_of_environment()
     days = tuple(day and day.date() for day in ((night, night) if night else (first, last)))
     if matter:

@@ -57,14 +57,19 @@ class GenesysError(Exception):
         self.attempts, self.retry_after = attempts, retry_after
         super().__init__(request, outcome)
 
-    def __str__(self) -> str:
+    @property
+    def told(self) -> str:
+        """The text without the advice."""
         parts = [f"{self.request}: {self.outcome}"]
         if self.code:
             parts.append(f"code {self.code}")
         if self.correlation_id:
             parts.append(f"correlation id {self.correlation_id}")
         parts.append(f"{self.attempts} attempt{'s' if self.attempts != 1 else ''}")
-        return ", ".join(parts) + (f". {self.advice}" if self.advice else "")
+        return ", ".join(parts)
+
+    def __str__(self) -> str:
+        return self.told + (f". {self.advice}" if self.advice else "")
 
 
 class LoginError(GenesysError):

@@ -76,7 +76,10 @@ def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     if settings.nights_url is not None:
         refresh(settings)
     if not settings.analyst_path.exists():
-        raise SettingsError(f"{settings.analyst_path} is not there yet: run a night first, or set CUSTODY_HOME")
+        raise SettingsError(
+            f"{settings.analyst_path} is not there: no run of this home published a night; custody status says why, "
+            "and CUSTODY_HOME names another home"
+        )
     refuse_other_writes(settings.analyst_path)
     try:
         limit: dict[str, str | bool | int | float | list[str]] = {"memory_limit": settings.duckdb_memory_limit}

@@ -40,7 +40,7 @@ def organization(settings: Settings) -> Iterator[Line]:
         try:
             identity = client.identity()
         except GenesysError as error:
-            yield Line("login", "not ok", str(error), error.advice)
+            yield Line("login", "not ok", error.told, error.advice)
             return
         yield Line("login", "ok", f"{identity} in {identity.organization_name or identity.organization_id}")
         for path, permission in _PERMISSIONS.items():
@@ -59,7 +59,7 @@ def _permission(client: GenesysClient, path: str, permission: str) -> Line:
     except Forbidden:
         return Line(check, "not ok", f"GET {path} is refused", f"Grant {permission} to the OAuth client's role.")
     except GenesysError as error:
-        return Line(check, "not ok", str(error), error.advice)
+        return Line(check, "not ok", error.told, error.advice)
     return Line(check, "ok", f"GET {path}")
 
 
@@ -76,7 +76,7 @@ def _list_of_recordings(client: GenesysClient, pages: int) -> Line:
         found, advice = f"GET {RETENTION} is refused", "Grant recording:recording:view to the OAuth client's role."
         return Line(check, "not ok", found, advice)
     except GenesysError as error:
-        return Line(check, "not ok", str(error), error.advice)
+        return Line(check, "not ok", error.told, error.advice)
     if threshold:
         found = f"takes a threshold of {threshold} day and not of 0: a recheck establishes a night after two days"
         return Line(check, "warning", found, "Nothing to do: keep the rechecks on (every_recheck).")

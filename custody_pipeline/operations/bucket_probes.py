@@ -20,6 +20,7 @@ from custody_pipeline.io.clock import http_date
 from custody_pipeline.io.objects import error_code, pages_of
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.operations.doctor_line import Line
+from custody_pipeline.operations.endings import without_answer
 from custody_pipeline.operations.lock_probe import probe_lock
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _probe(client: S3Client, place: S3Location, settings: Settings) -> Iterator[
         for attempt in probe_lock(client, place, mode):
             yield Line(f"probe: {attempt.name}", "ok" if attempt.ok else "not ok", attempt.found, attempt.advice)
     except BotoCoreError as error:
-        yield Line("probe", "not ok", type(error).__name__, "Check the AWS credentials and CUSTODY_S3_ENDPOINT_URL.")
+        yield Line("probe", "not ok", *without_answer(error))
 
 
 def _try(check: str, variable: str, probe: Callable[[], str], permissions: str) -> Line:
@@ -159,7 +160,7 @@ def refusal(check: str, variable: str, permissions: str, error: ClientError | Bo
         permissions: those that the request needs.
     """
     if isinstance(error, BotoCoreError):
-        return Line(check, "not ok", type(error).__name__, "Check the AWS credentials and CUSTODY_S3_ENDPOINT_URL.")
+        return Line(check, "not ok", *without_answer(error))
     code = error_code(error)
     advice = f"Look up {code} in the documentation of your S3."
     for codes, action in (

@@ -12,7 +12,11 @@ import sqlite3
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from botocore.exceptions import BotoCoreError
 
 INCOMPLETE, USAGE = 2, 64
 
@@ -51,7 +55,7 @@ def ending_of(error: Exception) -> tuple[str, int]:
         code = f"{answer.get('Code', 'an error')}{place}"
         return f"S3 or another AWS service answered {code} to {error.operation_name}; {DOCTOR}", INCOMPLETE
     if isinstance(error, BotoCoreError):
-        return f"S3 or another AWS service cannot be reached ({type(error).__name__}); {DOCTOR}", INCOMPLETE
+        return f"{without_answer(error)[0]}; {DOCTOR}", INCOMPLETE
     if isinstance(error, requests.RequestException):
         return f"a server cannot be reached ({type(error).__name__}); {DOCTOR}", INCOMPLETE
     if isinstance(error, (duckdb.BinderException, duckdb.ParserException)):
@@ -81,6 +85,24 @@ def _cause_of(error: Exception) -> Exception:
     while type(error).__module__.startswith(("dlt.", "sqlalchemy.")) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return error
+
+
+def without_answer(error: BotoCoreError) -> tuple[str, str]:
+    """A request to AWS that got no answer, or no answer that can be used: what happened, and what to do."""
+    from botocore.exceptions import NoCredentialsError
+
+    name = type(error).__name__
+    advice = "Check the AWS credentials and CUSTODY_S3_ENDPOINT_URL."
+    if type(error).__module__.startswith("custody_pipeline."):
+        return str(error), advice
+    if isinstance(error, NoCredentialsError):
+        advice = "Give AWS credentials: a role, a profile, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        return f"there are no AWS credentials ({name})", advice
+    if endpoint := getattr(error, "kwargs", {}).get("endpoint_url"):
+        url = urlsplit(str(endpoint))  # its path and query may name an object
+        found = f"{url.scheme}://{url.netloc.rpartition('@')[2]} gave no answer ({name})"
+        return found, "Check the network, CUSTODY_S3_ENDPOINT_URL and CUSTODY_S3_REGION."
+    return f"S3 or another AWS service gave no usable answer ({name})", advice
 
 
 def _of_duckdb(error: Exception) -> str:

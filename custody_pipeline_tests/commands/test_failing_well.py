@@ -18,7 +18,7 @@ import duckdb
 import pytest
 import requests
 import sqlalchemy.exc
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from typer.testing import CliRunner
 
 from custody_pipeline.cli import main as command_line
@@ -64,7 +64,12 @@ def errors() -> list[tuple[Exception, int, str]]:
         (SigningKeyError("no key"), 2, "no key"),
         (UnknownSignerError("signed by others"), 2, "CUSTODY_SIGNING_KEY_FILE"),
         (ClientError({"Error": {"Code": "NoSuchBucket"}}, "ListObjectsV2"), 2, "NoSuchBucket"),
-        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), 2, "custody doctor"),
+        (
+            EndpointConnectionError(endpoint_url="http://127.0.0.1:1/a?b"),
+            2,
+            "http://127.0.0.1:1 gave no answer (Endpoint",
+        ),
+        (NoCredentialsError(), 2, "there are no AWS credentials (NoCredentialsError); custody doctor"),
         (requests.ConnectionError("refused"), 2, "custody doctor"),
         (duckdb.IOException("not a DuckDB file"), 2, "not a DuckDB file"),
         (OSError(errno.ENOSPC, "x", "place/warehouse"), 2, "free some space"),

@@ -113,6 +113,7 @@ def test_a_taken_port_is_told_before_anything_is_started(tmp_path: Path) -> None
 def test_the_home_may_stand_behind_every_command(given: list[str]) -> None:
     assert with_home_first(given) == ["--home", "/x", "status", "--json"]
     assert with_home_first(["explain", "--", "--home"]) == ["explain", "--", "--home"]
+    assert with_home_first(["gaps", "--home"]) == ["--home"]  # "Option '--home' requires an argument."
 
 
 @pytest.mark.parametrize(
