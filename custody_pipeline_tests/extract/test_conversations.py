@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 
-import duckdb
 import pytest
+from duckdb import DuckDBPyConnection
 
 from custody_pipeline.extract import conversations, genesys_errors
 from custody_pipeline.extract.catalog import collect_catalog
@@ -22,6 +22,8 @@ from custody_pipeline.models.mapping import MappedTag
 from custody_pipeline.models.pending_reads import conversations_to_read, recordings_to_read
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.extract.conftest import Api, Asked, Reply, reply
+
+NewSettings = Callable[..., Settings]
 
 NIGHT = date(2026, 11, 2)
 JOB = f"{JOBS}/j1"
@@ -48,7 +50,7 @@ def conversation(number: int, attributes: dict[str, str] | None = None, **sessio
 
 
 @pytest.fixture
-def collector(api: Api, api_settings: Callable[..., Settings]) -> Any:
+def collector(api: Api, api_settings: NewSettings) -> Any:
     api.on("/api/v2/tokens/me", reply({"organization": {"id": "o"}, "OAuthClient": {"id": "c", "name": "n"}}))
     api.on(f"{JOBS}/availability", reply({"dataAvailabilityDate": "2026-11-03T01:00:00.000Z"}))
     api.on(JOBS, reply({"jobId": "j1"}, status=202))
@@ -59,7 +61,7 @@ def collector(api: Api, api_settings: Callable[..., Settings]) -> Any:
 
 
 def test_pages_are_followed_by_cursor_past_empty_ones_and_repeats_are_dropped(
-    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
+    api: Api, con: DuckDBPyConnection, collector: Collector
 ) -> None:
     one, two, three = (conversation(number) for number in (1, 2, 3))
     api.on(JOB, reply({"state": "QUEUED"}), reply({"state": "PENDING"}), reply({"state": "FULFILLED"}))
@@ -91,7 +93,7 @@ def test_the_earlier_of_two_watermarks_counts(api: Api, collector: Collector, st
 
 
 def test_the_same_conversation_with_other_bytes_is_kept_too(
-    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
+    api: Api, con: DuckDBPyConnection, collector: Collector
 ) -> None:
     api.on(
         RESULTS,
@@ -104,7 +106,7 @@ def test_the_same_conversation_with_other_bytes_is_kept_too(
 
 @pytest.mark.parametrize("state", ["FAILED", "CANCELLED", "EXPIRED"])
 def test_a_job_that_fails_is_submitted_once_more(
-    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector, state: str
+    api: Api, con: DuckDBPyConnection, collector: Collector, state: str
 ) -> None:
     api.on(JOB, reply({"state": state}), reply({"state": "FULFILLED"}))
     api.on(RESULTS, reply({"conversations": [conversation(1)]}))
@@ -112,7 +114,7 @@ def test_a_job_that_fails_is_submitted_once_more(
 
 
 def test_a_job_that_fails_twice_leaves_a_failed_receipt_and_the_night_goes_on(
-    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
+    api: Api, con: DuckDBPyConnection, collector: Collector
 ) -> None:
     api.on(JOB, reply({"state": "FAILED"}))
     load(con, collect_details(collector))
@@ -127,9 +129,7 @@ def test_a_stuck_job_is_given_up(api: Api, collector: Collector, monkeypatch: py
     assert collect_details(collector)[0].state == "failed"
 
 
-def test_pages_that_break_off_leave_a_partial_receipt(
-    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
-) -> None:
+def test_pages_that_break_off_leave_a_partial_receipt(api: Api, con: DuckDBPyConnection, collector: Collector) -> None:
     api.on(RESULTS, reply({"conversations": [conversation(1)], "cursor": "a"}), Reply(b"<html>"))
     (landing,) = collect_details(collector)
     load(con, [landing])
@@ -148,7 +148,7 @@ def test_refused_credentials_stop_the_night(api: Api, collector: Collector) -> N
 
 
 def test_each_single_read_that_fails_is_a_row_and_the_others_land(
-    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
+    api: Api, con: DuckDBPyConnection, collector: Collector
 ) -> None:
     for number in range(1, 7):
         api.on(f"/api/v2/conversations/{cid(number)}", reply({"id": cid(number), "participants": []}))
@@ -207,7 +207,7 @@ def test_an_api_that_stopped_answering_stops_the_night(
 
 
 def test_recording_metadata_lands_whole_and_orphans_once(
-    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
+    api: Api, con: DuckDBPyConnection, collector: Collector
 ) -> None:
     api.on(
         f"/api/v2/conversations/{cid(1)}/recordingmetadata",
@@ -226,9 +226,7 @@ def test_recording_metadata_lands_whole_and_orphans_once(
     assert con.execute("SELECT orphan_id, recording_id FROM raw.orphan_recordings").fetchall() == [("o1", "r9")]
 
 
-def test_a_listing_that_is_refused_is_a_failure_row(
-    api: Api, con: duckdb.DuckDBPyConnection, collector: Collector
-) -> None:
+def test_a_listing_that_is_refused_is_a_failure_row(api: Api, con: DuckDBPyConnection, collector: Collector) -> None:
     api.on("/api/v2/scripts/published", reply({"entities": [{"id": "s", "name": "Intake", "versionId": "2"}]}))
     api.on("/api/v2/routing/queues", reply({"code": "missing.permissions"}, status=403))
     api.on("/api/v2/authorization/divisions", reply({"entities": []}))
@@ -240,7 +238,7 @@ def test_a_listing_that_is_refused_is_a_failure_row(
     assert con.execute("SELECT script_id, version_id FROM raw.published_scripts").fetchall() == [("s", "2")]
 
 
-def test_progress_is_told_with_what_is_expected(api: Api, api_settings: Callable[..., Settings]) -> None:
+def test_progress_is_told_with_what_is_expected(api: Api, api_settings: NewSettings) -> None:
     told: list[tuple[str, int, int | None]] = []
     for number in (1, 2):
         api.on(f"/api/v2/conversations/{cid(number)}/recordingmetadata", reply([]))
@@ -292,7 +290,7 @@ def with_two_legs(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
-    con: duckdb.DuckDBPyConnection, settings: Callable[..., Settings]
+    con: DuckDBPyConnection, settings: NewSettings
 ) -> None:
     tagged = {"Legal-Hold": "true"}
     details = {
@@ -393,15 +391,13 @@ def reordered(made: tuple[dict[str, Any], dict[str, Any]]) -> tuple[dict[str, An
     return keys, "u", document
 
 
-def test_pending_reads_of_an_empty_warehouse_are_empty(
-    con: duckdb.DuckDBPyConnection, settings: Callable[..., Settings]
-) -> None:
+def test_pending_reads_of_an_empty_warehouse_are_empty(con: DuckDBPyConnection, settings: NewSettings) -> None:
     assert recordings_to_read(con, settings(), NIGHT) == {}
     assert conversations_to_read(con, settings(), NIGHT, REQUIRED) == {}
 
 
 def test_reads_that_wait_to_be_asked_again_hold_up_no_others_and_few_are_in_flight(
-    api: Api, api_settings: Callable[..., Settings]
+    api: Api, api_settings: NewSettings
 ) -> None:
     """A waiting read stays waiting until every other conversation was read, as a pause may take minutes."""
     api.on("/api/v2/tokens/me", reply({"organization": {"id": "o"}}))

@@ -12,10 +12,10 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import boto3
-import duckdb
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.stub import Stubber
+from duckdb import DuckDBPyConnection
 from obstore.exceptions import PermissionDeniedError
 
 from custody_pipeline.capture.night_captures import collect_captures
@@ -30,6 +30,9 @@ from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.pending_reads import known_digests, media_objects
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.extract.conftest import Api, reply
+
+NewCollector = Callable[..., Collector]
+NewSettings = Callable[..., Settings]
 
 NIGHT = date(2026, 11, 2)
 ORG = "0f6d1c6e-7a51-4a4e-9d3c-1b2a3c4d5e6f"
@@ -88,7 +91,7 @@ def test_a_key_gives_its_folders() -> None:
 
 
 @pytest.fixture
-def collector(bucket: Any, moto_url: str, settings: Callable[..., Settings]) -> Callable[..., Collector]:
+def collector(bucket: Any, moto_url: str, settings: NewSettings) -> NewCollector:
     def make(**values: Any) -> Collector:
         known = {
             "export_url": f"s3://{bucket.name}", "s3_endpoint_url": moto_url, "s3_region": "eu-central-1"
@@ -98,13 +101,13 @@ def collector(bucket: Any, moto_url: str, settings: Callable[..., Settings]) -> 
     return make
 
 
-def objects(con: duckdb.DuckDBPyConnection, columns: str = "object_key") -> list[Any]:
+def objects(con: DuckDBPyConnection, columns: str = "object_key") -> list[Any]:
     return con.execute(f"SELECT {columns} FROM raw.export_objects ORDER BY object_key, last_modified").fetchall()
 
 
 @pytest.mark.parametrize("prefix", ["", "genesys/prod/"])
 def test_the_night_is_found_padded_or_not_and_no_other_night_is(
-    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector], prefix: str
+    bucket: Any, con: DuckDBPyConnection, collector: NewCollector, prefix: str
 ) -> None:
     wanted = [
         f"{prefix}{ORG}/year=2026/month=11/day=02/hour=03/conversation_id={C1}/{R1}.opus",
@@ -126,7 +129,7 @@ def test_the_night_is_found_padded_or_not_and_no_other_night_is(
 
 
 def test_every_version_and_delete_marker_is_listed(
-    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+    bucket: Any, con: DuckDBPyConnection, collector: NewCollector
 ) -> None:
     key = f"{HOUR}/conversation_id={C1}/{R1}.opus"
     bucket.put_object(Key=key, Body=b"one")
@@ -142,7 +145,7 @@ def test_every_version_and_delete_marker_is_listed(
 
 @pytest.mark.parametrize("bucket", [False], indirect=True)
 def test_a_bucket_without_versioning_is_read_all_the_same(
-    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+    bucket: Any, con: DuckDBPyConnection, collector: NewCollector
 ) -> None:
     bucket.put_object(Key=f"{HOUR}/conversation_id={C1}/{R1}.opus", Body=b"audio")
     with collector() as made:
@@ -173,8 +176,8 @@ REFUSED = "older versions were not shown"
 )
 def test_versions_that_cannot_be_listed_are_told_and_hide_nothing_only_where_there_are_none(
     bucket: Any,
-    con: duckdb.DuckDBPyConnection,
-    collector: Callable[..., Collector],
+    con: DuckDBPyConnection,
+    collector: NewCollector,
     monkeypatch: pytest.MonkeyPatch,
     code: str | None,
     versioning: str | None,
@@ -202,7 +205,7 @@ def test_versions_that_cannot_be_listed_are_told_and_hide_nothing_only_where_the
 
 
 def test_sidecars_land_as_they_are_and_only_the_current_version(
-    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+    bucket: Any, con: DuckDBPyConnection, collector: NewCollector
 ) -> None:
     good = f"{HOUR}/conversation_id={C1}/{R1}.opus_metadata.json"
     bucket.put_object(Key=good, Body=b"{}")
@@ -223,8 +226,8 @@ def test_sidecars_land_as_they_are_and_only_the_current_version(
 
 def test_a_sidecar_that_is_too_large_is_a_failure_row(
     bucket: Any,
-    con: duckdb.DuckDBPyConnection,
-    collector: Callable[..., Collector],
+    con: DuckDBPyConnection,
+    collector: NewCollector,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(exports, "MAX_DOCUMENT_BYTES", 2)
@@ -239,7 +242,7 @@ def test_a_sidecar_that_is_too_large_is_a_failure_row(
 
 @pytest.mark.parametrize("keys", [["readme.txt"], ["a/b/c/d/e/year=2026/x"], ["1/x", "2/x", "3/x", "4/x"]])
 def test_a_bucket_whose_exports_are_not_found_is_partial_and_says_so(
-    bucket: Any, collector: Callable[..., Collector], monkeypatch: pytest.MonkeyPatch, keys: list[str]
+    bucket: Any, collector: NewCollector, monkeypatch: pytest.MonkeyPatch, keys: list[str]
 ) -> None:
     for key in keys:
         bucket.put_object(Key=key, Body=b"x")
@@ -251,7 +254,7 @@ def test_a_bucket_whose_exports_are_not_found_is_partial_and_says_so(
     assert told in str(landing.detail)
 
 
-def test_folders_that_are_too_deep_to_be_searched_are_told(bucket: Any, collector: Callable[..., Collector]) -> None:
+def test_folders_that_are_too_deep_to_be_searched_are_told(bucket: Any, collector: NewCollector) -> None:
     for key in (f"{HOUR}/conversation_id={C1}/{R1}.opus", "a/b/c/d/year=2026/month=11/day=2/x"):
         bucket.put_object(Key=key, Body=b"x")
     with collector() as made:
@@ -261,7 +264,7 @@ def test_folders_that_are_too_deep_to_be_searched_are_told(bucket: Any, collecto
 
 
 def test_objects_of_which_none_can_be_read_are_one_failed_source(
-    bucket: Any, collector: Callable[..., Collector], monkeypatch: pytest.MonkeyPatch
+    bucket: Any, collector: NewCollector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> object:
         raise PermissionDeniedError
@@ -280,7 +283,7 @@ def test_objects_of_which_none_can_be_read_are_one_failed_source(
     assert str(media.detail).startswith("none of 2 objects could be read: s3://")
 
 
-def test_a_bucket_that_is_not_there_stops_the_night(collector: Callable[..., Collector]) -> None:
+def test_a_bucket_that_is_not_there_stops_the_night(collector: NewCollector) -> None:
     with (
         collector(export_url="s3://no-such-bucket") as made,
         pytest.raises(BucketUnreachableError, match=r"no-such-bucket.*CUSTODY_EXPORT_URL"),
@@ -288,9 +291,7 @@ def test_a_bucket_that_is_not_there_stops_the_night(collector: Callable[..., Col
         collect_exports(made)
 
 
-def test_without_the_api_its_resources_say_so(
-    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
-) -> None:
+def test_without_the_api_its_resources_say_so(bucket: Any, con: DuckDBPyConnection, collector: NewCollector) -> None:
     bucket.put_object(Key=f"{HOUR}/conversation_id={C1}/{R1}.opus", Body=b"x")
     with collector() as made:
         load(con, collect_exports(made) + collect_captures(made))
@@ -303,7 +304,7 @@ def test_without_the_api_its_resources_say_so(
 
 
 def test_every_media_version_is_hashed_once_and_never_again(
-    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+    bucket: Any, con: DuckDBPyConnection, collector: NewCollector
 ) -> None:
     key = f"{HOUR}/conversation_id={C1}/{R1}.opus"
     for body in (b"one", b"", b"x" * 3_000_000):
@@ -328,7 +329,7 @@ def test_every_media_version_is_hashed_once_and_never_again(
 
 
 def test_an_object_that_was_written_again_since_it_was_listed_has_no_digest(
-    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+    bucket: Any, con: DuckDBPyConnection, collector: NewCollector
 ) -> None:
     bucket.put_object(Key="x.opus", Body=b"audio")
     with collector() as made:
@@ -344,7 +345,7 @@ def test_an_object_that_was_written_again_since_it_was_listed_has_no_digest(
 @pytest.mark.parametrize("server_sha256", [False, True])
 @pytest.mark.parametrize("bucket", [False], indirect=True)
 def test_other_bytes_of_the_same_length_are_not_taken_for_those_that_were_listed(
-    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector], server_sha256: bool
+    bucket: Any, con: DuckDBPyConnection, collector: NewCollector, server_sha256: bool
 ) -> None:
     key = f"{HOUR}/conversation_id={C1}/{R1}.opus"
     bucket.put_object(Key=key, Body=b"audio")
@@ -366,9 +367,7 @@ def test_other_bytes_of_the_same_length_are_not_taken_for_those_that_were_listed
     ]
 
 
-def test_hashing_that_was_killed_is_resumed(
-    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
-) -> None:
+def test_hashing_that_was_killed_is_resumed(bucket: Any, con: DuckDBPyConnection, collector: NewCollector) -> None:
     for recording in (R1, R2):
         bucket.put_object(Key=f"{HOUR}/conversation_id={C1}/{recording}.opus", Body=recording.encode())
     with collector() as made:
@@ -387,7 +386,7 @@ def test_hashing_that_was_killed_is_resumed(
 
 
 def test_a_composite_checksum_or_an_etag_is_never_taken_for_a_digest(
-    bucket: Any, moto_url: str, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+    bucket: Any, moto_url: str, con: DuckDBPyConnection, collector: NewCollector
 ) -> None:
     key = f"{HOUR}/conversation_id={C1}/{R1}.opus"
     s3 = boto3.client("s3", endpoint_url=moto_url, region_name="eu-central-1")
@@ -422,7 +421,7 @@ def test_a_composite_checksum_or_an_etag_is_never_taken_for_a_digest(
     ],
 )
 def test_only_the_servers_sha256_of_the_whole_object_spares_reading_it(
-    bucket: Any, collector: Callable[..., Collector], head: dict[str, str], taken: bool
+    bucket: Any, collector: NewCollector, head: dict[str, str], taken: bool
 ) -> None:
     key = f"{HOUR}/conversation_id={C1}/{R1}.opus"
     version = bucket.put_object(Key=key, Body=b"audio").version_id
@@ -440,7 +439,7 @@ def test_only_the_servers_sha256_of_the_whole_object_spares_reading_it(
 
 
 def test_an_object_that_is_gone_is_a_row_and_the_others_are_hashed(
-    bucket: Any, con: duckdb.DuckDBPyConnection, collector: Callable[..., Collector]
+    bucket: Any, con: DuckDBPyConnection, collector: NewCollector
 ) -> None:
     for recording in (R1, R2):
         bucket.put_object(Key=f"{HOUR}/conversation_id={C1}/{recording}.opus", Body=b"audio")
@@ -484,7 +483,7 @@ def test_a_job_touches_the_night_when_its_interval_overlaps_it() -> None:
 
 
 def test_jobs_of_the_night_land_with_their_failed_recordings(
-    api: Api, con: duckdb.DuckDBPyConnection, api_settings: Callable[..., Settings]
+    api: Api, con: DuckDBPyConnection, api_settings: NewSettings
 ) -> None:
     night = "2026-11-02T00:00:00.000Z/2026-11-03T00:00:00.000Z"
     ours, foreign, elsewhen = job(J1, night), job(J2, night, integration="i2"), job(J3, "2026-10-01/2026-10-02")
@@ -514,7 +513,7 @@ def test_jobs_of_the_night_land_with_their_failed_recordings(
 
 
 def test_a_gateways_manifests_land_with_metadata_asked_for(
-    api: Api, con: duckdb.DuckDBPyConnection, api_settings: Callable[..., Settings]
+    api: Api, con: DuckDBPyConnection, api_settings: NewSettings
 ) -> None:
     api.on("/api/v2/recording/jobs", reply({"entities": []}))
     listed = [
@@ -543,7 +542,7 @@ def test_a_gateways_manifests_land_with_metadata_asked_for(
     ],
 )  # fmt: skip
 def test_a_manifest_that_states_more_than_it_has_is_not_whole(
-    api: Api, api_settings: Callable[..., Settings], more: dict[str, Any], state: str
+    api: Api, api_settings: NewSettings, more: dict[str, Any], state: str
 ) -> None:
     api.on("/api/v2/recording/jobs", reply({"entities": []}))
     api.on("/api/v2/recordings/recordingexports/e1", reply({"entities": [{"recordingId": R1}], **more}))
@@ -553,7 +552,7 @@ def test_a_manifest_that_states_more_than_it_has_is_not_whole(
 
 
 def test_the_jobs_of_every_user_are_asked_for_and_one_that_is_not_known_leaves_its_failures_unknown(
-    api: Api, api_settings: Callable[..., Settings]
+    api: Api, api_settings: NewSettings
 ) -> None:
     api.on("/api/v2/recording/jobs", reply({"entities": [job(J1, None)]}))
     with Collector(api_settings(manifest_source="recording_jobs"), NIGHT) as made:
@@ -566,7 +565,7 @@ def test_the_jobs_of_every_user_are_asked_for_and_one_that_is_not_known_leaves_i
 
 @pytest.mark.parametrize(("stated", "state"), [(1, "complete"), (None, "complete"), (2, "partial"), ("1", "partial")])
 def test_a_job_that_states_more_failures_than_it_lists_leaves_its_failures_partial(
-    api: Api, api_settings: Callable[..., Settings], stated: object, state: str
+    api: Api, api_settings: NewSettings, stated: object, state: str
 ) -> None:
     made_job = job(J1, "2026-11-02T00:00:00.000Z/2026-11-03T00:00:00.000Z") | {"totalFailedRecordings": stated}
     api.on("/api/v2/recording/jobs", reply({"entities": [made_job]}))
@@ -581,7 +580,7 @@ def test_a_job_that_states_more_failures_than_it_lists_leaves_its_failures_parti
 @pytest.mark.parametrize("answer", [{}, {"IsTruncated": True, "Versions": []}])
 @pytest.mark.parametrize("operation", ["list_objects_v2", "list_object_versions"])
 def test_a_listing_that_is_none_or_ends_too_early_is_no_empty_one(
-    collector: Callable[..., Collector], operation: str, answer: dict[str, Any]
+    collector: NewCollector, operation: str, answer: dict[str, Any]
 ) -> None:
     with collector() as made, Stubber(made.s3) as stubbed:
         answer = {name: value for name, value in answer.items() if operation != "list_objects_v2" or name != "Versions"}

@@ -11,9 +11,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
+from duckdb import DuckDBPyConnection
 
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.receipts import FetchFailure, Landing
@@ -27,6 +27,8 @@ from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 from custody_pipeline_tests.extract.landed import read_document
 
+Land = Callable[..., Landing]
+
 NIGHT = date(2026, 11, 2)
 GOOD = (
     b'{"id":"c1","participants":[{"id":"p","purpose":"agent","attributes":{"Legal-Hold":"true","legal_hold":"007"}}]}'
@@ -34,7 +36,7 @@ GOOD = (
 
 
 @pytest.fixture
-def land(settings: Callable[..., Settings]) -> Callable[..., Landing]:
+def land(settings: Callable[..., Settings]) -> Land:
     def land(resource: str, *documents: bytes, failures: int = 0, **keys: Any) -> Landing:
         with Collector(settings(), NIGHT) as collector, collector.load(resource) as made:
             for number, content in enumerate(documents):
@@ -46,14 +48,14 @@ def land(settings: Callable[..., Settings]) -> Callable[..., Landing]:
     return land
 
 
-def visible(con: duckdb.DuckDBPyConnection, table: str) -> list[Any]:
+def visible(con: DuckDBPyConnection, table: str) -> list[Any]:
     return con.execute(
         f"SELECT * FROM raw.{table} SEMI JOIN raw.extraction_receipts USING (partition_date, landing_id)"
     ).fetchall()
 
 
 @pytest.mark.parametrize("table", all_raw_tables())
-def test_a_raw_table_has_the_columns_of_its_header_then_the_load_id(con: duckdb.DuckDBPyConnection, table: str) -> None:
+def test_a_raw_table_has_the_columns_of_its_header_then_the_load_id(con: DuckDBPyConnection, table: str) -> None:
     create_raw_tables(con, [table])
     there = [name for name, *_ in con.execute(f"DESCRIBE raw.{table}").fetchall()]
     assert there == [column.name for column in read_model(SQL_DIR / "raw" / f"{table}.sql").columns] + ["_dlt_load_id"]
@@ -65,7 +67,7 @@ def test_every_sql_file_is_the_table_of_one_group() -> None:
     assert {path.stem for path in (SQL_DIR / "raw").glob("*.sql")} == set(all_raw_tables())
 
 
-def test_tags_arrive_as_they_were_set(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
+def test_tags_arrive_as_they_were_set(con: DuckDBPyConnection, land: Land) -> None:
     tags = (
         b'{"Legal-Hold":"true","legal_hold":"007","LegalHold":"","a.b c\\"d\\n":"\\u0000",'
         b'"n":null,"t":"2026-01-01","x":"null"}'
@@ -81,9 +83,7 @@ def test_tags_arrive_as_they_were_set(con: duckdb.DuckDBPyConnection, land: Call
     )  # fmt: skip
 
 
-def test_a_row_leads_back_to_the_bytes_it_was_read_from(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
-) -> None:
+def test_a_row_leads_back_to_the_bytes_it_was_read_from(con: DuckDBPyConnection, land: Land) -> None:
     pretty = b'{\n  "id": "pretty",\n  "participants": []\n}'
     documents = [GOOD, pretty, b"\xef\xbb\xbf" + GOOD, b"\xff\xfe", b""]
     landing = land("conversations", *documents)
@@ -104,7 +104,7 @@ def test_a_row_leads_back_to_the_bytes_it_was_read_from(
 
 @pytest.mark.parametrize("batch_rows", [2, 20_000])
 def test_bad_documents_lose_none_of_the_others(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing], monkeypatch: pytest.MonkeyPatch, batch_rows: int
+    con: DuckDBPyConnection, land: Land, monkeypatch: pytest.MonkeyPatch, batch_rows: int
 ) -> None:
     monkeypatch.setattr(parsing, "BATCH_ROWS", batch_rows)
     monkeypatch.setattr(parsing, "BLOCK_LINES", 8)
@@ -126,9 +126,7 @@ def test_bad_documents_lose_none_of_the_others(
     ]
 
 
-def test_a_bad_document_behind_many_rows_repeats_none_of_them(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
-) -> None:
+def test_a_bad_document_behind_many_rows_repeats_none_of_them(con: DuckDBPyConnection, land: Land) -> None:
     documents = [b'{"id":"c","participants":[]}'] * 50_000 + [b'"text"']
     assert load(con, [land("conversations", *documents)]).rows == {"conversations": 50_001}
     assert con.execute("SELECT count(DISTINCT document_uri), count(*) FROM raw.conversations").fetchone() == (
@@ -137,9 +135,7 @@ def test_a_bad_document_behind_many_rows_repeats_none_of_them(
     )
 
 
-def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
-) -> None:
+def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(con: DuckDBPyConnection, land: Land) -> None:
     load(con, [land("recording_metadata", b"[]", b'[{"id":"r1"},{"id":"r2"}]', b"oops")])
     rows = con.execute(
         "SELECT key_conversation_id, recording_id, document_state FROM raw.recording_metadata ORDER BY 1, 2"
@@ -194,16 +190,14 @@ def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(
     ],
 )
 def test_a_document_that_lacks_what_it_is_asked_for_is_not_an_empty_one(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing], resource: str, documents: list[bytes]
+    con: DuckDBPyConnection, land: Land, resource: str, documents: list[bytes]
 ) -> None:
     load(con, [land(resource, *documents)])
     states = con.execute(f"SELECT document_state FROM raw.{resource}").fetchall()
     assert states == [("wrong_shape",)] * len(documents)
 
 
-def test_an_entry_of_a_manifest_has_each_field_once(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
-) -> None:
+def test_an_entry_of_a_manifest_has_each_field_once(con: DuckDBPyConnection, land: Land) -> None:
     entries = b'{"recordingId":"r1","recordingId":"r2"},{"recordingId":"r3","custom_data":{},"custom_data":{"a":"1"}}'
     load(con, [land("export_manifests", b'{"entities":[{"recordingId":"r0"},%b]}' % entries)])
     states = con.execute("SELECT document_state FROM raw.export_manifests ORDER BY recording_id").fetchall()
@@ -211,16 +205,14 @@ def test_an_entry_of_a_manifest_has_each_field_once(
 
 
 @pytest.mark.parametrize("width", range(4))
-def test_a_refusal_that_is_cut_inside_a_character_is_a_refusal(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing], width: int
-) -> None:
+def test_a_refusal_that_is_cut_inside_a_character_is_a_refusal(con: DuckDBPyConnection, land: Land, width: int) -> None:
     odd = json.dumps({"recording": ["x" * width + "\U000e05b9" * 200]}).encode()
     load(con, [land("export_failures", odd, b'{"conversation":{"id":"c1"},"recording":{"id":"r1"}}')])
     rows = con.execute("SELECT recording_id, document_state FROM raw.export_failures ORDER BY 1").fetchall()
     assert rows == [("r1", "ok"), (None, "wrong_shape")]
 
 
-def test_sessions_with_an_empty_id_have_none(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
+def test_sessions_with_an_empty_id_have_none(con: DuckDBPyConnection, land: Land) -> None:
     session = b'{"sessionId":"","recording":true}'
     load(con, [land("conversation_details", b'{"participants":[{"sessions":[%b,%b]}]}' % (session, session))])
     found = con.execute(
@@ -229,17 +221,13 @@ def test_sessions_with_an_empty_id_have_none(con: duckdb.DuckDBPyConnection, lan
     assert found.fetchall() == [([None, None],)]
 
 
-def test_one_entry_without_an_id_hides_none_of_the_others(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
-) -> None:
+def test_one_entry_without_an_id_hides_none_of_the_others(con: DuckDBPyConnection, land: Land) -> None:
     load(con, [land("recording_metadata", b'[{"id":"r1"},{"media":"audio"}]')])
     rows = con.execute("SELECT recording_id, document_state FROM raw.recording_metadata ORDER BY 1").fetchall()
     assert rows == [("r1", "ok"), (None, "wrong_shape")]
 
 
-def test_a_sidecar_tells_no_tags_field_from_an_empty_one(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
-) -> None:
+def test_a_sidecar_tells_no_tags_field_from_an_empty_one(con: DuckDBPyConnection, land: Land) -> None:
     expected: dict[bytes, tuple[bool, dict[str, str] | None, str]] = {
         b"{}": (False, None, "ok"),
         b'{"custom_data":null}': (True, None, "ok"),
@@ -261,23 +249,19 @@ def test_a_sidecar_tells_no_tags_field_from_an_empty_one(
     assert rows == list(expected.values())
 
 
-def test_every_field_of_a_sidecar_that_has_tags_is_kept(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
-) -> None:
+def test_every_field_of_a_sidecar_that_has_tags_is_kept(con: DuckDBPyConnection, land: Land) -> None:
     load(con, [land("export_sidecars", b'{"attributes":{"a":"2"},"custom_data":{"a":"1"},"customData":{}}')])
     rows = con.execute("SELECT tags, other_tags FROM raw.export_sidecars").fetchall()
     assert rows == [({"a": "1"}, [{"a": "2"}, {}])]
 
 
-def test_a_sidecar_may_be_a_conversation_detail(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
+def test_a_sidecar_may_be_a_conversation_detail(con: DuckDBPyConnection, land: Land) -> None:
     load(con, [land("export_sidecars", b'{"participants":[{"participantId":"p","attributes":{"a":"1"}}]}')])
     rows = con.execute("SELECT participants FROM raw.export_sidecars").fetchall()
     assert rows == [([{"participant_id": "p", "purpose": None, "attributes": {"a": "1"}}],)]
 
 
-def test_a_companion_of_the_contact_trace_tells_of_its_conversation(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
-) -> None:
+def test_a_companion_of_the_contact_trace_tells_of_its_conversation(con: DuckDBPyConnection, land: Land) -> None:
     times = b'"startTime":"2026-11-02T10:00:00Z","endTime":"2026-11-02T10:10:00Z"'
     load(con, [land(
         "export_sidecars",
@@ -298,7 +282,7 @@ def test_a_companion_of_the_contact_trace_tells_of_its_conversation(
     ]
 
 
-def test_typed_attributes_are_a_row_each(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
+def test_typed_attributes_are_a_row_each(con: DuckDBPyConnection, land: Land) -> None:
     record = (
         b'{"results":[{"id":"r","conversationId":"c0","version":3,"dateCreated":"2026-11-02T01:00:00Z",'
         b'"dateModified":"2026-11-02T02:00:00Z","customAttributes":{"text":"007","number":7,"list":[1]},'
@@ -325,9 +309,7 @@ AS_WRITTEN = {
 }  # fmt: skip
 
 
-def test_the_value_of_a_tag_keeps_its_characters_in_every_source(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
-) -> None:
+def test_the_value_of_a_tag_keeps_its_characters_in_every_source(con: DuckDBPyConnection, land: Land) -> None:
     participants = b'{"participants":[{"id":"p","participantId":"p","attributes":' + ODD + b"}]}"
     fields = b'{"custom_data":' + ODD + b',"attributes":' + ODD + b',"customData":\n' + ODD + b"}"
     typed = b'{"results":[{"id":"r","customAttributes":' + ODD + b"}]}"
@@ -345,9 +327,7 @@ def test_the_value_of_a_tag_keeps_its_characters_in_every_source(
     assert (found["a"][1], found["e"][1], found["g"][1], found["h"][1]) == ("DOUBLE", "OBJECT", "VARCHAR", None)
 
 
-def test_an_empty_night_has_tables_and_a_receipt_that_says_zero(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
-) -> None:
+def test_an_empty_night_has_tables_and_a_receipt_that_says_zero(con: DuckDBPyConnection, land: Land) -> None:
     assert load(con, [land("conversations"), land("queues")]).rows == {"conversations": 0, "queues": 0}
     rows = con.execute(
         'SELECT resource, receipt_state, documents, "rows", landing_files FROM raw.extraction_receipts ORDER BY 1'
@@ -356,9 +336,7 @@ def test_an_empty_night_has_tables_and_a_receipt_that_says_zero(
     assert visible(con, "queues") == []
 
 
-def test_loads_are_numbered_in_the_order_in_which_they_were_loaded(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
-) -> None:
+def test_loads_are_numbered_in_the_order_in_which_they_were_loaded(con: DuckDBPyConnection, land: Land) -> None:
     later = land("conversations", GOOD)
     load(con, [later, land("queues")])
     load(con, [land("conversations", GOOD)])
@@ -366,9 +344,7 @@ def test_loads_are_numbered_in_the_order_in_which_they_were_loaded(
     assert rows == [("conversations", 1), ("queues", 2), ("conversations", 3)]
 
 
-def test_failures_come_with_the_receipt_of_their_load(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
-) -> None:
+def test_failures_come_with_the_receipt_of_their_load(con: DuckDBPyConnection, land: Land) -> None:
     landing = land("conversations", GOOD, failures=2)
     load(con, [landing])
     assert con.execute("SELECT landing_id, resource, subject_id FROM raw.fetch_failures ORDER BY 3").fetchall() == [
@@ -380,7 +356,7 @@ def test_failures_come_with_the_receipt_of_their_load(
 
 
 def test_rows_of_a_load_that_died_before_its_receipt_are_not_visible(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing], monkeypatch: pytest.MonkeyPatch
+    con: DuckDBPyConnection, land: Land, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: object) -> None:
         raise KeyboardInterrupt
@@ -397,7 +373,7 @@ def test_rows_of_a_load_that_died_before_its_receipt_are_not_visible(
 
 
 def test_what_a_killed_process_left_in_the_working_folder_is_removed_not_loaded(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing], tmp_path: Path
+    con: DuckDBPyConnection, land: Land, tmp_path: Path
 ) -> None:
     left = tmp_path / "dlt" / "1-left" / "raw_conversations_20261102"
     left.mkdir(parents=True)
@@ -406,9 +382,7 @@ def test_what_a_killed_process_left_in_the_working_folder_is_removed_not_loaded(
     assert con.execute("SELECT count(*) FROM raw.conversations").fetchone() == (1,)
 
 
-def test_receipts_and_failures_appear_together_or_not_at_all(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
-) -> None:
+def test_receipts_and_failures_appear_together_or_not_at_all(con: DuckDBPyConnection, land: Land) -> None:
     good, lost = land("conversations", GOOD), land("queues", b"{}", failures=1)
     lost.failure_files[0].local.unlink()
     with pytest.raises(FileNotFoundError):
@@ -416,7 +390,7 @@ def test_receipts_and_failures_appear_together_or_not_at_all(
     assert con.execute("SELECT count(*) FROM raw.extraction_receipts").fetchone() == (0,)
 
 
-def test_a_column_of_another_type_fails_loudly(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
+def test_a_column_of_another_type_fails_loudly(con: DuckDBPyConnection, land: Land) -> None:
     create_raw_tables(con, ["queues"])
     con.execute("ALTER TABLE raw.queues ALTER queue_name TYPE INTEGER")
     with pytest.raises(RawSchemaError, match=r"raw\.queues\.queue_name is INTEGER .* and VARCHAR in sql/raw"):
@@ -433,8 +407,8 @@ def test_a_column_of_another_type_fails_loudly(con: duckdb.DuckDBPyConnection, l
     ],
 )
 def test_column_type_flip_fails_loudly_in_dlt_too(
-    con: duckdb.DuckDBPyConnection,
-    land: Callable[..., Landing],
+    con: DuckDBPyConnection,
+    land: Land,
     monkeypatch: pytest.MonkeyPatch,
     was: str,
     becomes: str,
@@ -450,16 +424,14 @@ def test_column_type_flip_fails_loudly_in_dlt_too(
     assert con.execute("SELECT count(*) FROM raw.queues").fetchone() == (0,)
 
 
-def test_a_new_column_is_added_to_an_older_warehouse(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
-) -> None:
+def test_a_new_column_is_added_to_an_older_warehouse(con: DuckDBPyConnection, land: Land) -> None:
     create_raw_tables(con, ["queues"])
     con.execute("ALTER TABLE raw.queues DROP queue_name")
     load(con, [land("queues", b'{"id":"q","name":"n"}')])
     assert con.execute("SELECT queue_id, queue_name FROM raw.queues").fetchall() == [("q", "n")]
 
 
-def test_dlt_leaves_the_connection_as_it_was(con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]) -> None:
+def test_dlt_leaves_the_connection_as_it_was(con: DuckDBPyConnection, land: Land) -> None:
     con.execute("SET TimeZone = 'America/New_York'")
     settings = "SELECT " + ", ".join(
         f"current_setting('{name}')"
@@ -470,9 +442,7 @@ def test_dlt_leaves_the_connection_as_it_was(con: duckdb.DuckDBPyConnection, lan
     assert con.execute(settings).fetchone() == before
 
 
-def test_dlt_has_nothing_to_warn_of(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_dlt_has_nothing_to_warn_of(con: DuckDBPyConnection, land: Land, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("WARNING", logger="dlt"):
         load(con, [land("conversations", GOOD), land("export_jobs", b"{}"), land("media_digests", b"{}")])
     assert caplog.messages == []
@@ -507,7 +477,7 @@ def test_dlt_tells_nobody_and_is_told_nothing_by_the_machine(tmp_path: Path) -> 
 
 
 def test_what_a_request_may_name_for_deletion_may_name_is_read_from_every_document(
-    con: duckdb.DuckDBPyConnection, land: Callable[..., Landing]
+    con: DuckDBPyConnection, land: Land
 ) -> None:
     sides = {"ani": "tel:1", "dnis": "tel:2", "addressFrom": "from@x", "addressTo": "to@x"}
     leg = {"participantId": "p", "userId": "u1", "externalContactId": "e1", "sessions": [{"sessionId": "s", **sides}]}
