@@ -51,6 +51,7 @@ def _selection(matter: Matter, standing: Standing) -> Iterator[str]:
         (found.elsewhere, "there, but outside of the other conditions"),
         (found.excluded_unmatched, "excluded, but not found by the selection"),
         (found.strangers, "an agent that no collected night has"),
+        (found.unseen_tags, "a tag that no collected night has; capitals count"),
         (standing.excluded_too_late, "excluded, but produced before: ask for it back"),
     ):
         for item in ids[:_SHOWN]:
@@ -103,4 +104,5 @@ def _outlook(standing: Standing) -> Iterator[str]:
     else:
         yield "not saturated: something can still be recovered, or a night may still grow"
     if doubtful := sum(night.completeness != "established" for night in standing.nights):
-        yield f"{numbered(doubtful, 'night')} not established: more may be missing than the gaps say"
+        nights = f"{numbered(doubtful, 'night')} {'is' if doubtful == 1 else 'are'}"
+        yield f"{nights} not established: more may be missing than the gaps say; see custody status"

@@ -42,6 +42,7 @@ class Found:
         excluded_unmatched: excluded ids that the selection does not find.
         repeated: lines of the list that repeat an id.
         strangers: agents of the matter file that no collected night has.
+        unseen_tags: keys of its tag conditions that no collected night has.
     """
 
     recordings: Recordings
@@ -50,6 +51,7 @@ class Found:
     excluded_unmatched: tuple[str, ...] = ()
     repeated: int = 0
     strangers: tuple[str, ...] = ()
+    unseen_tags: tuple[str, ...] = ()
 
     @property
     def produced(self) -> Iterator[Recording]:
@@ -136,6 +138,7 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: boo
         tuple(name for name in excluded if name not in used),
         selection.ids.repeated if selection.ids else 0,
         strangers,
+        _unseen(con, [tag.key for tag in selection.tags]),
     )
 
 
@@ -159,6 +162,15 @@ def _agents(con: duckdb.DuckDBPyConnection, wanted: tuple[str, ...]) -> tuple[li
     # An agent that no night has must find nothing; without the id, the condition would find everything.
     ids = {found for agent in wanted for found in named.get(agent.casefold(), {agent.lower()})}
     return sorted(ids), strangers
+
+
+def _unseen(con: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[str, ...]:
+    """Which of the keys no participant of any collected night has, in these letters."""
+    if not keys or not table_columns(con, "custody.custom_data"):  # an erasure selects among recordings alone
+        return ()
+    sql = "SELECT DISTINCT tag_key FROM custody.custom_data WHERE list_contains($keys, tag_key)"
+    seen = {key for (key,) in con.execute(sql, {"keys": keys}).fetchall()}
+    return tuple(key for key in keys if key not in seen)
 
 
 def _known(con: duckdb.DuckDBPyConnection, ids: list[str]) -> set[str]:

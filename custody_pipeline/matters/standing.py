@@ -140,6 +140,7 @@ class Standing:
             "outside_of_the_conditions": list(self.found.elsewhere),
             "excluded_unmatched": list(self.found.excluded_unmatched),
             "agents_unmatched": list(self.found.strangers),
+            "tags_unmatched": list(self.found.unseen_tags),
             "repeated": self.found.repeated,
             "excluded_too_late": list(self.excluded_too_late),
             "produced": self.produced,

@@ -115,7 +115,7 @@ def test_a_matter_finds_lost_recordings_of_an_unknown_kind(
 def test_the_standing_counts_nights_that_are_not_established() -> None:
     nights = [Night(NIGHT, "final", claim, {}, 0, 1) for claim in ("established", "not_established", "incomplete")]
     told = list(_outlook(Standing(Found(Recordings()), tuple(nights), (), (), 0, 0)))
-    assert told[-1] == "2 nights not established: more may be missing than the gaps say"
+    assert told[-1] == "2 nights are not established: more may be missing than the gaps say; see custody status"
 
 
 def test_each_condition_finds_what_the_rows_say(night: Published) -> None:
@@ -160,6 +160,9 @@ def test_tag_conditions_hold_for_each_tag(night: Published) -> None:
     there, missing = (keys(find(night, f"  tags: [Matter-Number is {how}]")) for how in ("set", "missing"))
     assert len(there) == len(tagged)
     assert (there | missing, there & missing) == (keys(find(night, "  where: 1 = 1")), set())
+    # Another spelling is another tag: it is told, as it finds nothing, or everything.
+    found = find(night, "  tags: [Matter-Number is set, matter-number is missing]")
+    assert (keys(found), found.unseen_tags) == (there, ("matter-number",))
 
 
 @pytest.mark.parametrize(
