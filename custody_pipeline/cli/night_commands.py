@@ -156,7 +156,8 @@ def explain(
     story = explain(settings, subject)
     if story is None:
         open_nights = unsettled(settings, GapFilter())
-        more = f", {open_nights} of which failed, are missing or are not established" if open_nights else ""
+        which = "1 of them is" if open_nights == 1 else f"{open_nights} of them are"
+        more = f"; {which} failed, missing or not established" if open_nights else ""
         stop(f"no recording or conversation {subject!r} in the nights that custody status lists{more}", FINDINGS)
     if as_json:
         print_json(story)

@@ -76,9 +76,11 @@ def run_one_night(
     settings.require("export_url")
     settings.require("publish_url")
     if unknown := unknown_nights(settings):
+        several = f"{len(unknown)} nights, {unknown[0]} to {unknown[-1]},"
+        which = several if len(unknown) > 1 else f"the night of {unknown[0]},"
         say(
-            f"{settings.publish_url} has {len(unknown)} published nights that this home does not know, "
-            f"{unknown[0]} to {unknown[-1]}; if its warehouse was lost, stop and run custody rebuild"
+            f"{settings.publish_url} has {which} of which this home knows nothing; "
+            "if its warehouse was lost, stop and run custody rebuild"
         )
     with Sampler() if profile else nullcontext() as sampled:
         outcome = _run(settings, night, verbose, say)
