@@ -20,7 +20,7 @@ import orjson
 
 from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.settings import Settings, load_settings
-from custody_pipeline.settings.table import LiveCapture, variable
+from custody_pipeline.settings.table import Alerts, LiveCapture, variable
 from custody_pipeline.simulator.local_s3 import LocalS3
 
 if TYPE_CHECKING:
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     from custody_pipeline.simulator.organization import Organization
 
 PUBLISH_BUCKET = "custody-demo-dataset"
+# The demo alerts nobody, signs with its own key, and uses no place, queue or service of a real deployment.
+_OF_A_DEPLOYMENT = (
+    *LiveCapture.model_fields, *Alerts.model_fields, "landing_url", "nights_url", "night_keys_url", "night_key_kms",
+    "sse", "sse_kms_key_id", "integration_id", "signing_key", "signing_key_file", "signing_key_kms", "log_origin",
+    "next_signing_key_file", "next_signing_key_kms", "timestamp_url", "witnesses",
+)  # fmt: skip
+# The demo's runs go into its home. Its S3 server knows no session and no profile.
+_ELSEWHERE = ("DAGSTER_HOME", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 
 
 @dataclass(frozen=True)
@@ -66,10 +74,11 @@ def demo_environment(home: Path, demo: DemoOrganization, say: Callable[[str], No
     from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET
 
     before = dict(os.environ)
-    os.environ.pop("DAGSTER_HOME", None)  # the demo's runs go into the demo's home
-    for name in LiveCapture.model_fields:
-        # The demo must not use the queue and the places of a real deployment's live capture.
-        os.environ.pop(variable(name), None)
+    left_out = sorted({variable(name) for name in _OF_A_DEPLOYMENT} & os.environ.keys())
+    for name in (*left_out, *_ELSEWHERE):
+        os.environ.pop(name, None)
+    if left_out:
+        say(f"leaving out settings of a deployment: {', '.join(left_out)}")
     say("starting a local S3 server")
     with LocalS3(home) as endpoint:
         os.environ.update(

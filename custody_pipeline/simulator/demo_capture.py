@@ -26,6 +26,7 @@ from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.io.signature import HEADER, sign
 from custody_pipeline.simulator.calls import SEEN_AFTER_END
 from custody_pipeline.simulator.events import SET_AFTER_END, SentEvent, Watch
+from custody_pipeline.warehouse.sql_text import literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -173,12 +174,15 @@ def caught_tag(settings: Settings, organization: Organization, published: Path) 
         for document in documents
         if not any(TAG in leg["attributes"] for leg in document["participants"])
     )
+
+    def rows_of(table: str) -> str:
+        return literal(f"{published}/parquet/{table}/date={organization.night}/{table}.parquet")
+
     with duckdb.connect() as con:
-        night = f"date={organization.night}"
         seen = con.execute(
             f"""
             SELECT min(observed_at), arg_min(document_sha256, observed_at), bool_or(still_there)
-            FROM read_parquet('{published}/parquet/custom_data/{night}/*.parquet', hive_partitioning = false)
+            FROM read_parquet({rows_of("custom_data")}, hive_partitioning = false)
             WHERE conversation_id = $conversation AND tag_key = $tag AND source = 'capture' AND tag_value = 'true'
             """,
             {"conversation": call.id, "tag": TAG},
@@ -187,7 +191,7 @@ def caught_tag(settings: Settings, organization: Organization, published: Path) 
             f"""
             SELECT list(recording_id ORDER BY recording_id), any_value({COLUMN}), max(custody_status),
                 any_value(custom_data_source::JSON ->> $path)
-            FROM read_parquet('{published}/parquet/chain_of_custody/{night}/*.parquet', hive_partitioning = false)
+            FROM read_parquet({rows_of("chain_of_custody")}, hive_partitioning = false)
             WHERE conversation_id = $conversation
             """,
             {"conversation": call.id, "path": f'$."{TAG}"'},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app, with_home_first
 from custody_pipeline.simulator import demo
+from custody_pipeline.simulator.local_s3 import S3Endpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +73,31 @@ def test_a_command_that_reads_the_home_alone_does_not(home: Path, line: str) -> 
 def test_settings_say_that_this_is_a_home_of_the_demo(home: Path) -> None:
     told = CliRunner().invoke(app, with_home_first(["env", "--home", str(home)]))
     assert told.output.startswith("# a home of custody demo")
+
+
+def test_the_demo_uses_nothing_of_a_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_others = {
+        "CUSTODY_ALERT_SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/x",
+        "CUSTODY_LANDING_URL": "s3://acme-custody-work/landing",
+        "CUSTODY_SIGNING_KEY_FILE": "keys/custody.key",
+        "CUSTODY_WITNESSES": "witnesses.txt",
+        "AWS_SESSION_TOKEN": "of a session",
+        "AWS_PROFILE": "prod",
+    }
+    for name, value in of_others.items():
+        monkeypatch.setenv(name, value)
+    endpoint = S3Endpoint("http://127.0.0.1:1", "a", "s")
+    monkeypatch.setattr(demo, "LocalS3", lambda _: nullcontext(endpoint))
+    monkeypatch.setattr(demo, "simulator_process", lambda _: nullcontext("http://127.0.0.1:2"))
+    monkeypatch.setattr(demo, "export_once", lambda *_: None)
+    said: list[str] = []
+
+    with demo.demo_environment(tmp_path, demo.DEMO_ORGANIZATION, said.append) as settings:
+        assert not of_others.keys() & os.environ.keys()
+        assert (settings.alert_slack_webhook_url, settings.landing_url, settings.witnesses) == (None, None, None)
+
+    assert all(os.environ[name] == value for name, value in of_others.items())
+    assert said[0].endswith(", ".join(sorted(name for name in of_others if name.startswith("CUSTODY_"))))
 
 
 def test_other_homes_and_settings_of_ones_own_start_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
