@@ -310,16 +310,20 @@ class GenesysClient:
         """The elements of `entities` on all pages of a listing, each as its own bytes.
 
         Raises:
-            UnexpectedAnswer: a page holds no list of entities.
+            UnexpectedAnswer: a page holds no list of entities, or pages without anything new do not end.
             ShortList: after the last element: a page states a higher `total` than different elements came. If something
                 was deleted while the pages were read, an element may have moved to a page that was read before.
         """
         came: set[str | bytes] = set()
-        most = 0
+        most = repeated = 0
         for page in self.pages(path, **params):
-            for item in entities_of(page):
+            before, items = len(came), entities_of(page)
+            for item in items:
                 came.add(text_of(item, "id") or item)
                 yield item
+            repeated = repeated + 1 if items and len(came) == before else 0
+            if repeated > MAX_REPEATED_CURSORS:
+                raise UnexpectedAnswer(page.request, "the listing repeats its pages without an end")
             try:
                 stated: Any = value_of(page.body, "total") or 0
             except ValueError:

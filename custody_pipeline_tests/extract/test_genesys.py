@@ -139,6 +139,13 @@ def test_permanent_answers_are_asked_once(
     assert api.paths().count("/api/v2/x") == 1
 
 
+def test_a_listing_that_repeats_its_page_is_left(api: Api, client: GenesysClient) -> None:
+    api.on("/api/v2/x", reply({"entities": [{"id": "a"}], "nextUri": "/api/v2/x?after=a"}))
+    with pytest.raises(genesys_errors.UnexpectedAnswer, match="repeats its pages"):
+        list(client.entities("/api/v2/x"))
+    assert api.paths().count("/api/v2/x") == 1 + genesys.MAX_REPEATED_CURSORS + 1
+
+
 @pytest.mark.parametrize("body", [b"access_token=s3cr3t&token_type=bearer", b'{"token": "s3cr3t"}', b""])
 def test_no_bytes_of_a_login_are_kept(api: Api, client: GenesysClient, body: bytes) -> None:
     api.on("/oauth/token", Reply(body))
