@@ -37,7 +37,7 @@ class Home:
         return home
 
     def _is_at(self, folder: Path, bucket: str) -> None:
-        self.folder = folder
+        self.folder, self.night = folder, NIGHT
         self.settings = Settings(home=folder, publish_url=f"s3://{bucket}/prod", operator=folder.name)
 
     def collect(self, empty_warehouse: Path) -> None:
@@ -52,7 +52,8 @@ class Home:
         return duckdb.connect(str(self.folder / "warehouse.duckdb"))
 
     def move_to(self, night: date) -> None:
-        """Move all rows of this home's warehouse to another night."""
+        """Move all rows of this home's warehouse to another night, which it then publishes."""
+        self.night = night
         with self.open() as con:
             tables = con.execute(
                 "SELECT schema_name || '.' || table_name FROM duckdb_columns() SEMI JOIN duckdb_tables() "
@@ -61,9 +62,11 @@ class Home:
             for (table,) in tables:
                 con.execute(f"UPDATE {table} SET partition_date = ?", [night])
 
-    def publish(self, client: Any, night: date = NIGHT) -> int:
+    def publish(self, client: Any, night: date | None = None) -> int:
         with self.open() as con:
-            return publish_night(con, self.settings, night, tables=TABLES, client=client, now=NOW).revision
+            return publish_night(
+                con, self.settings, night or self.night, tables=TABLES, client=client, now=NOW
+            ).revision
 
 
 def write_keys(folder: Path) -> Path:

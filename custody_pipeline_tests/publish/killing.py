@@ -1,8 +1,10 @@
-"""An S3 client whose process dies at a chosen call."""
+"""S3 clients that do something else at a chosen call, or whose process dies there."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 _WRITING = ("put_", "copy_", "delete_", "create_", "upload_", "complete_")
@@ -42,3 +44,14 @@ class KilledClient:
             return method(*args, **kwargs)
 
         return call if callable(method) else method
+
+
+class Replaced:
+    """Delegates to a client, except for the methods in `instead`: each gets the client's own method and the request."""
+
+    def __init__(self, client: Any, **instead: Callable[..., Any]) -> None:
+        self._client, self._instead = client, instead
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        return partial(self._instead[name], method) if name in self._instead else method

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError
@@ -31,7 +32,7 @@ from custody_pipeline.publish.claims import SealingError
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.forked import forked
 from custody_pipeline_tests.publish.homes import BUCKET, Home, write_keys
-from custody_pipeline_tests.publish.killing import Killed
+from custody_pipeline_tests.publish.killing import Killed, Replaced
 from custody_pipeline_tests.publish.memory import objects as in_memory
 from custody_pipeline_tests.publish.nights import NIGHT, change_recording
 from custody_pipeline_tests.publish.rounds import HOMES, run
@@ -44,11 +45,30 @@ if TYPE_CHECKING:
 # A kill at each of some fifty writes takes minutes: set the variable to 1 for all of them.
 KILL_STEP = int(os.environ.get("TEST_KILL_STEP", "11"))
 WRITING = ("put_", "copy_", "delete_", "create_", "upload_", "complete_")
+Homes = Callable[..., Home]
 
 
 @pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    return write_keys(tmp_path / "keys")
+def homes(tmp_path: Path, empty_warehouse: Path) -> Homes:
+    """Makes homes that share their keys; a home's night is so many days after the first one."""
+    keys = write_keys(tmp_path / "keys")
+
+    def make(name: str, days: int = 0, bucket: str = BUCKET) -> Home:
+        home = Home(tmp_path / name, keys, empty_warehouse, bucket)
+        home.move_to(NIGHT + timedelta(days=days))
+        return home
+
+    return make
+
+
+@pytest.fixture
+def pending(memory_s3: S3Client, homes: Homes) -> None:
+    """The claim of a home that is gone."""
+    home = homes("first")
+    with pytest.raises(Killed):
+        home.publish(dies_after(memory_s3, b'"pending":{'))
+    assert b'"pending":{' in in_memory()["sealing/head"]
+    shutil.rmtree(home.folder)
 
 
 def objects(client: S3Client, bucket: str) -> dict[str, bytes]:
@@ -70,16 +90,16 @@ def test_processes_that_seal_at_once_make_one_log(server: S3Endpoint, tmp_path: 
 
 @pytest.mark.server
 def test_one_night_with_other_content_in_each_home_has_a_revision_of_each(
-    server: S3Endpoint, s3: S3Client, bucket: str, keys: Path, tmp_path: Path, empty_warehouse: Path
+    server: S3Endpoint, s3: S3Client, bucket: str, homes: Homes
 ) -> None:
-    homes = [Home(tmp_path / f"home-{n}", keys, empty_warehouse, bucket) for n in range(HOMES)]
-    for number, home in enumerate(homes):
+    publishing = [homes(f"home-{n}", bucket=bucket) for n in range(HOMES)]
+    for number, home in enumerate(publishing):
         with home.open() as con:
             change_recording(con, 1, f"as home {number} saw it")
     with ThreadPoolExecutor(HOMES) as pool:
-        revisions = list(pool.map(lambda home: home.publish(server.client()), homes))
+        revisions = list(pool.map(lambda home: home.publish(server.client()), publishing))
     assert sorted(revisions) == [1, 2, 3, 4]
-    assert errors(objects(s3, bucket), homes[0]) == []
+    assert errors(objects(s3, bucket), publishing[0]) == []
 
 
 def publish_until(folder: Path, endpoint: S3Endpoint, bucket: str, night: date, number: int, done: bool) -> None:
@@ -107,20 +127,17 @@ def publish_until(folder: Path, endpoint: S3Endpoint, bucket: str, night: date, 
 
 @pytest.mark.server
 def test_killed_at_any_write_another_home_finishes_without_the_first(
-    server: S3Endpoint, s3: S3Client, bucket: str, keys: Path, tmp_path: Path, empty_warehouse: Path
+    server: S3Endpoint, s3: S3Client, bucket: str, homes: Homes
 ) -> None:
-    number, night = 0, NIGHT
+    number, days = 0, 0
     while True:
-        first = Home(tmp_path / f"first-{number}", keys, empty_warehouse, bucket)
-        other = Home(tmp_path / f"other-{number}", keys, empty_warehouse, bucket)
-        first.move_to(night)
-        other.move_to(night + timedelta(days=1))
-        how = (first.folder, server, bucket, night, number, bool(number % 2))
+        first, other = homes(f"first-{number}", days, bucket), homes(f"other-{number}", days + 1, bucket)
+        how = (first.folder, server, bucket, first.night, number, bool(number % 2))
         process = forked(publish_until, *how)
         process.join()
         assert process.exitcode in {0, -signal.SIGKILL}
         shutil.rmtree(first.folder)
-        assert other.publish(server.client(), night + timedelta(days=1)) == 1
+        assert other.publish(server.client()) == 1
         found = objects(s3, bucket)
         cuts = [decode_cut(data) for path, data in found.items() if path.endswith("/cut.json")]
         places = sorted((cut.log.first, cut.log.first + cut.log.records + 1) for cut in cuts)
@@ -128,45 +145,27 @@ def test_killed_at_any_write_another_home_finishes_without_the_first(
         assert int(found["log/checkpoint"].split(b"\n")[1]) == places[-1][1], f"killed at write {number}"
         if process.exitcode == 0:
             break
-        number, night = number + KILL_STEP, night + timedelta(days=2)
+        number, days = number + KILL_STEP, days + 2
     assert number > 20
     # Copies of a night whose home is gone stay missing until the night is run again; nothing else is found.
     assert {line.split()[0] for line in errors(objects(s3, bucket), other)} <= {"COPY_MISSING"}
 
 
-def pending(keys: Path, empty_warehouse: Path, folder: Path, s3: S3Client) -> None:
-    """The claim of a home that is gone."""
-    home = Home(folder, keys, empty_warehouse)
-    with pytest.raises(Killed):
-        home.publish(DiesAfter(s3, b'"pending":{'))
-    assert b'"pending":{' in in_memory()["sealing/head"]
-    shutil.rmtree(home.folder)
+def dies_after(client: S3Client, this: bytes) -> Any:
+    """A client whose process dies as soon as its claim in S3 says `this`."""
+
+    def put(method: Any, **request: Any) -> Any:
+        answer = method(**request)
+        if request["Key"].endswith("sealing/head") and this in request["Body"]:
+            raise Killed
+        return answer
+
+    return Replaced(client, put_object=put)
 
 
-class DiesAfter:
-    """The process dies as soon as its claim in S3 says `this`."""
-
-    def __init__(self, client: Any, this: bytes) -> None:
-        self._client, self._this = client, this
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-
-        def put(**kwargs: Any) -> Any:
-            answer = method(**kwargs)
-            if kwargs["Key"].endswith("sealing/head") and self._this in kwargs["Body"]:
-                raise Killed
-            return answer
-
-        return put if name == "put_object" else method
-
-
-def test_a_rotation_meets_a_pending_claim(
-    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
-) -> None:
-    pending(keys, empty_warehouse, tmp_path / "first", memory_s3)
-    rotated = Home(tmp_path / "rotated", keys, empty_warehouse)
-    rotated.move_to(NIGHT + timedelta(days=1))
+@pytest.mark.usefixtures("pending")
+def test_a_rotation_meets_a_pending_claim(memory_s3: S3Client, homes: Homes) -> None:
+    rotated = homes("rotated", days=1)
     following = rotated.folder / "keys" / "next.key"
     write_new_key(following, new_key("custody.local", demo=True))
     with pytest.MonkeyPatch.context() as environment:
@@ -178,9 +177,9 @@ def test_a_rotation_meets_a_pending_claim(
 
 
 def test_a_timestamp_authority_that_is_gone_leaves_a_claim_that_is_finished_later(
-    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+    memory_s3: S3Client, homes: Homes
 ) -> None:
-    first = Home(tmp_path / "first", keys, empty_warehouse)
+    first = homes("first")
     with socket.socket() as closed, pytest.MonkeyPatch.context() as environment:
         closed.bind(("127.0.0.1", 0))
         environment.setenv("CUSTODY_TIMESTAMP_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
@@ -189,70 +188,58 @@ def test_a_timestamp_authority_that_is_gone_leaves_a_claim_that_is_finished_late
             first.publish(memory_s3)
     assert b'"pending":{' in in_memory()["sealing/head"]
     assert not [path for path in in_memory() if path.endswith((".sig", "/checkpoint"))]
-    other = Home(tmp_path / "other", keys, empty_warehouse)
-    other.move_to(NIGHT + timedelta(days=1))
-    assert other.publish(memory_s3, NIGHT + timedelta(days=1)) == 1
+    other = homes("other", days=1)
+    assert other.publish(memory_s3) == 1
     assert {line.split()[0] for line in errors(in_memory(), other)} <= {"COPY_MISSING"}
 
 
 def test_a_file_of_a_run_without_claims_is_replaced_before_the_night_is_sealed(
-    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+    memory_s3: S3Client, homes: Homes
 ) -> None:
-    home = Home(tmp_path / "home", keys, empty_warehouse)
+    home = homes("home")
     left = f"prod/cuts/date={NIGHT}/r0001/data/chain_of_custody.parquet"
     memory_s3.put_object(Bucket=BUCKET, Key=left, Body=b"of a run that was killed")
     assert home.publish(memory_s3) == 1
     assert errors(in_memory(), home) == []
 
 
-def test_a_slow_home_signs_nothing_that_another_has_finished(
-    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
-) -> None:
-    homes = [Home(tmp_path / f"home-{n}", keys, empty_warehouse) for n in range(2)]
-    homes[1].move_to(NIGHT + timedelta(days=1))
-    client = ActsBeforeAgreeing(memory_s3, lambda: homes[1].publish(memory_s3, NIGHT + timedelta(days=1)))
-    assert homes[0].publish(client) == 1
-    assert client.done
-    assert errors(in_memory(), homes[0]) == []
+def test_a_slow_home_signs_nothing_that_another_has_finished(memory_s3: S3Client, homes: Homes) -> None:
+    """Another home finishes the claim and seals its own night before that."""
+    slow, other = homes("slow"), homes("other", days=1)
+    act = Mock(side_effect=lambda: other.publish(memory_s3))
+    assert slow.publish(acting_before_agreement(memory_s3, act)) == 1
+    assert act.called
+    assert errors(in_memory(), slow) == []
 
 
-def test_what_another_home_agreed_on_before_it_was_killed_is_used(
-    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
-) -> None:
-    homes = [Home(tmp_path / f"home-{n}", keys, empty_warehouse) for n in range(2)]
+def test_what_another_home_agreed_on_before_it_was_killed_is_used(memory_s3: S3Client, homes: Homes) -> None:
+    slow, other = homes("slow"), homes("other")
 
     def agree_and_die() -> None:
         with pytest.raises(Killed):
-            homes[1].publish(DiesAfter(memory_s3, b'"agreed":{'))
+            other.publish(dies_after(memory_s3, b'"agreed":{'))
 
-    client = ActsBeforeAgreeing(memory_s3, agree_and_die)
-    assert homes[0].publish(client) == 1
-    assert client.done
-    assert errors(in_memory(), homes[0]) == []
-
-
-class ActsBeforeAgreeing:
-    """Another home finishes the claim and seals its own night just before the first home agrees on its cut.json."""
-
-    def __init__(self, client: Any, act: Callable[[], object]) -> None:
-        self._client, self._act, self.done = client, act, False
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-
-        def put(**kwargs: Any) -> Any:
-            if kwargs["Key"].endswith("sealing/head") and b'"agreed":{' in kwargs["Body"] and not self.done:
-                self.done = True
-                self._act()
-            return method(**kwargs)
-
-        return put if name == "put_object" else method
+    act = Mock(side_effect=agree_and_die)
+    assert slow.publish(acting_before_agreement(memory_s3, act)) == 1
+    assert act.called
+    assert errors(in_memory(), slow) == []
 
 
+def acting_before_agreement(client: S3Client, act: Mock) -> Any:
+    """A client that calls `act` once, just before its home agrees on its cut.json."""
+
+    def put(method: Any, **request: Any) -> Any:
+        if request["Key"].endswith("sealing/head") and b'"agreed":{' in request["Body"] and not act.called:
+            act()
+        return method(**request)
+
+    return Replaced(client, put_object=put)
+
+
+@pytest.mark.usefixtures("pending")
 def test_a_claim_that_only_other_keys_can_finish_is_named(
-    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
+    memory_s3: S3Client, tmp_path: Path, empty_warehouse: Path
 ) -> None:
-    pending(keys, empty_warehouse, tmp_path / "first", memory_s3)
     stranger = Home(tmp_path / "stranger", write_keys(tmp_path / "others"), empty_warehouse)
     with pytest.raises(SealingError, match=r"keys that this home does not have: DEMO-custody\.local\+"):
         stranger.publish(memory_s3)
@@ -283,26 +270,22 @@ FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
 
 @pytest.mark.parametrize("change", FORGED.values(), ids=FORGED)
 def test_who_can_only_write_to_the_bucket_has_nothing_sealed(
-    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path, change: Callable[[dict[str, Any]], object]
+    memory_s3: S3Client, homes: Homes, change: Callable[[dict[str, Any]], object]
 ) -> None:
     """Not even by changing the claim of a home with the keys. A home without a remembered head notices it."""
-    home = Home(tmp_path / "home", keys, empty_warehouse)
-    home.publish(memory_s3)
-    first = Home(tmp_path / "first", keys, empty_warehouse)
-    first.move_to(NIGHT + timedelta(days=1))
+    homes("home").publish(memory_s3)
     with pytest.raises(Killed):
-        first.publish(DiesAfter(memory_s3, b'"pending":{'), NIGHT + timedelta(days=1))
+        homes("first", days=1).publish(dies_after(memory_s3, b'"pending":{'))
     claim = json.loads(in_memory()["sealing/head"])
     before = json.dumps(claim)
     change(claim)
     assert json.dumps(claim) != before
     memory_s3.put_object(Bucket=BUCKET, Key="prod/sealing/head", Body=json.dumps(claim).encode())
-    fresh = Home(tmp_path / "fresh", keys, empty_warehouse)
-    fresh.move_to(NIGHT + timedelta(days=2))
+    fresh = homes("fresh", days=2)
     signed = {path: data for path, data in in_memory().items() if path.startswith(("log/", "cuts/"))}
 
     with pytest.raises(SealingError, match=r"sealing/head: .*remove the object"):
-        fresh.publish(memory_s3, NIGHT + timedelta(days=2))
+        fresh.publish(memory_s3)
 
     found = in_memory()
     assert not [path for path in found.keys() - signed.keys() if path.endswith((".sig", "/checkpoint", "cut.json"))]
@@ -311,7 +294,7 @@ def test_who_can_only_write_to_the_bucket_has_nothing_sealed(
 
 @pytest.mark.parametrize("revision", [1, 2])
 def test_a_cut_that_nobody_sealed_takes_no_night_and_is_named(
-    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path, revision: int
+    memory_s3: S3Client, homes: Homes, tmp_path: Path, empty_warehouse: Path, revision: int
 ) -> None:
     """A cut of somebody who can only write to the bucket counts as no home's, before or after the real one."""
     other = Home(tmp_path / "other", write_keys(tmp_path / "others"), empty_warehouse)
@@ -321,7 +304,7 @@ def test_a_cut_that_nobody_sealed_takes_no_night_and_is_named(
         memory_s3.delete_object(Bucket=BUCKET, Key=f"prod/{path}")
     for path, data in planted.items():
         memory_s3.put_object(Bucket=BUCKET, Key=f"prod/{path.replace('r0001', f'r{revision:04d}')}", Body=data)
-    home = Home(tmp_path / "home", keys, empty_warehouse)
+    home = homes("home")
 
     with pytest.raises(Exception, match=r"no key of this log sealed it|not signed by|none of the given"):
         home.publish(memory_s3)
@@ -331,101 +314,65 @@ def test_a_cut_that_nobody_sealed_takes_no_night_and_is_named(
     assert not [path for path in found if path.startswith(("parquet/", "current/"))] or revision == 2
 
 
-def test_a_claim_that_was_carried_out_cannot_be_played_again(
-    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
-) -> None:
-    homes = [Home(tmp_path / f"home-{number}", keys, empty_warehouse) for number in range(3)]
-    for number, home in enumerate(homes):
-        home.move_to(NIGHT + timedelta(days=number))
+def test_a_claim_that_was_carried_out_cannot_be_played_again(memory_s3: S3Client, homes: Homes) -> None:
     with pytest.raises(Killed):
-        homes[0].publish(DiesAfter(memory_s3, b'"pending":{'))
+        homes("first").publish(dies_after(memory_s3, b'"pending":{'))
     old = json.loads(in_memory()["sealing/head"])
-    homes[1].publish(memory_s3, NIGHT + timedelta(days=1))
+    homes("second", days=1).publish(memory_s3)
     now = json.loads(in_memory()["sealing/head"])
     memory_s3.put_object(
         Bucket=BUCKET, Key="prod/sealing/head", Body=json.dumps(now | {"pending": old["pending"]}).encode()
     )
 
     with pytest.raises(SealingError, match="signed for something else"):
-        homes[2].publish(memory_s3, NIGHT + timedelta(days=2))
+        homes("third", days=2).publish(memory_s3)
 
 
-def test_staged_records_that_were_exchanged_are_not_sealed(
-    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
-) -> None:
+@pytest.mark.usefixtures("pending")
+def test_staged_records_that_were_exchanged_are_not_sealed(memory_s3: S3Client, homes: Homes) -> None:
     """The copy in the cut was compared, but the leaves are made from a second read."""
-    pending(keys, empty_warehouse, tmp_path / "first", memory_s3)
     claim = json.loads(in_memory()["sealing/head"])
     staged = f"sealing/{claim['pending']['id']}/data/records.ndjson"
     cut = f"prod/cuts/date={NIGHT}/r0001/data/records.ndjson"
     true = in_memory()[staged]
     memory_s3.put_object(Bucket=BUCKET, Key=cut, Body=true)
     memory_s3.put_object(Bucket=BUCKET, Key=f"prod/{staged}", Body=true.replace(b"r", b"s"))
-    home = Home(tmp_path / "home", keys, empty_warehouse)
-    home.move_to(NIGHT + timedelta(days=1))
-
     with pytest.raises(SealingError, match="is not what was claimed"):
-        home.publish(memory_s3, NIGHT + timedelta(days=1))
+        homes("home", days=1).publish(memory_s3)
 
 
-class LostAnswer:
+def test_a_claim_whose_answer_was_lost_is_carried_out(memory_s3: S3Client, homes: Homes) -> None:
     """The claim reaches S3, its answer is lost, and botocore's retry is refused."""
+    lost = 0
 
-    def __init__(self, client: Any) -> None:
-        self._client, self.lost = client, False
+    def put(method: Any, **request: Any) -> Any:
+        nonlocal lost
+        answer = method(**request)
+        if request["Key"].endswith("sealing/head") and "IfMatch" in request and not lost:
+            lost += 1
+            raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "PutObject")
+        return answer
 
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-
-        def put(**kwargs: Any) -> Any:
-            answer = method(**kwargs)
-            if kwargs["Key"].endswith("sealing/head") and "IfMatch" in kwargs and not self.lost:
-                self.lost = True
-                raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "PutObject")
-            return answer
-
-        return put if name == "put_object" else method
-
-
-def test_a_claim_whose_answer_was_lost_is_carried_out(
-    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
-) -> None:
-    home = Home(tmp_path / "home", keys, empty_warehouse)
-    client = LostAnswer(memory_s3)
-    assert home.publish(client) == 1
-    assert client.lost
+    home = homes("home")
+    assert home.publish(Replaced(memory_s3, put_object=put)) == 1
+    assert lost
     assert errors(in_memory(), home) == []
 
 
-class SealsBetween:
+def test_a_seal_between_two_reads_is_no_rolled_back_bucket(memory_s3: S3Client, homes: Homes) -> None:
     """Another home seals a whole night between our reads of sealing/head and log/checkpoint."""
+    first, other, ours = homes("first"), homes("other", days=1), homes("ours", days=2)
+    first.publish(memory_s3)
+    seal = Mock(side_effect=lambda: other.publish(memory_s3))
 
-    def __init__(self, client: Any, act: Callable[[], object]) -> None:
-        self._client, self._act, self.done = client, act, False
+    def get(method: Any, **request: Any) -> Any:
+        answer = method(**request)
+        if request["Key"].endswith("sealing/head") and not seal.called:
+            seal()
+        return answer
 
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-
-        def get(**kwargs: Any) -> Any:
-            answer = method(**kwargs)
-            if kwargs["Key"].endswith("sealing/head") and not self.done:
-                self.done = True
-                self._act()
-            return answer
-
-        return get if name == "get_object" else method
-
-
-def test_a_seal_between_two_reads_is_no_rolled_back_bucket(
-    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
-) -> None:
-    homes = [Home(tmp_path / f"home-{n}", keys, empty_warehouse) for n in range(3)]
-    for number, home in enumerate(homes):
-        home.move_to(NIGHT + timedelta(days=number))
-    homes[0].publish(memory_s3, NIGHT)
-    client = SealsBetween(memory_s3, lambda: homes[1].publish(memory_s3, NIGHT + timedelta(days=1)))
-    assert homes[2].publish(client, NIGHT + timedelta(days=2)) == 1
-    assert errors(in_memory(), homes[0]) == []
+    assert ours.publish(Replaced(memory_s3, get_object=get)) == 1
+    assert errors(in_memory(), first) == []
 
 
 class Counted:
@@ -458,19 +405,15 @@ class PagesCounted:
         return self._pages.paginate(**kwargs)
 
 
-def test_the_claim_adds_four_writes_to_a_seal_and_a_copy_of_each_file(
-    memory_s3: S3Client, keys: Path, tmp_path: Path, empty_warehouse: Path
-) -> None:
+def test_the_claim_adds_four_writes_to_a_seal_and_a_copy_of_each_file(memory_s3: S3Client, homes: Homes) -> None:
     """docs/architecture.md tells what a seal asked for before there were claims."""
-    nights = [NIGHT, NIGHT + timedelta(days=1)]
-    for night in nights:
-        client, home = Counted(memory_s3), Home(tmp_path / str(night), keys, empty_warehouse)
-        home.move_to(night)
-        home.publish(client, night)
+    for days in range(2):
+        client, home = Counted(memory_s3), homes(f"home-{days}", days)
+        home.publish(client)
     (files,) = (
         len(decode_cut(data).files)
         for path, data in in_memory().items()
-        if path == f"cuts/date={nights[1]}/r0001/cut.json"
+        if path == f"cuts/date={home.night}/r0001/cut.json"
     )
     own = Counter(
         (name, "sealing/" if path.startswith("sealing/") and path != "sealing/head" else path)

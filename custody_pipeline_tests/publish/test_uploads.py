@@ -35,6 +35,7 @@ from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.current_copies import remove_others
 from custody_pipeline.publish.publication import publish_night
+from custody_pipeline_tests.publish.killing import Replaced
 from custody_pipeline_tests.publish.nights import NIGHT, NOW, change_recording
 
 if TYPE_CHECKING:
@@ -95,29 +96,23 @@ def test_a_file_that_changed_since_it_was_hashed_is_refused_and_nothing_is_store
 
 
 def test_a_server_that_stores_other_bytes_is_found_out(s3: S3Client, file: Path, to: S3Location) -> None:
-    class Liar:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(s3, name)
+    def lie(put: Any, **request: Any) -> Any:
+        request.pop("ChecksumSHA256")
+        return put(**{**request, "Body": b"something else", "ChecksumAlgorithm": "SHA256"})
 
-        def put_object(self, **request: Any) -> Any:
-            request.pop("ChecksumSHA256")
-            return s3.put_object(**{**request, "Body": b"something else", "ChecksumAlgorithm": "SHA256"})
-
+    client: Any = Replaced(s3, put_object=lie)
     with pytest.raises(UploadError, match="was put"):
-        put_file(Liar(), file, sha256(b"some rows"), to)  # type: ignore[arg-type]
+        put_file(client, file, sha256(b"some rows"), to)
 
 
 def test_a_server_that_tells_no_checksum_is_read_back(s3: S3Client, file: Path, to: S3Location) -> None:
-    class Silent:
-        def __getattr__(self, name: str) -> Any:
-            def call(**request: Any) -> Any:
-                answer = getattr(s3, name)(**request)
-                answer.pop("ChecksumSHA256", None)
-                return answer
+    def say_less(call: Any, **request: Any) -> Any:
+        answer = call(**request)
+        answer.pop("ChecksumSHA256", None)
+        return answer
 
-            return call
-
-    assert put_file(Silent(), file, sha256(b"some rows"), to).sha256 == sha256(b"some rows")  # type: ignore[arg-type]
+    silent: Any = Replaced(s3, put_object=say_less, head_object=say_less)
+    assert put_file(silent, file, sha256(b"some rows"), to).sha256 == sha256(b"some rows")
 
 
 def test_putting_once_takes_the_same_bytes_and_refuses_others(s3: S3Client, file: Path, to: S3Location) -> None:
@@ -168,17 +163,14 @@ def test_a_copy_has_the_bytes_of_the_version_it_was_made_from(s3: S3Client, to: 
 
 
 def test_a_copy_that_another_home_wrote_over_is_checked_as_it_was_made(s3: S3Client, to: S3Location) -> None:
-    class Overtaken:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(s3, name)
+    def copy_and_be_overtaken(copy: Any, **request: Any) -> Any:
+        answer = copy(**request)
+        put_bytes(s3, b"the next revision", S3Location(to.bucket, "copy"))
+        return answer
 
-        def copy_object(self, **request: Any) -> Any:
-            answer = s3.copy_object(**request)
-            put_bytes(s3, b"the next revision", S3Location(to.bucket, "copy"))
-            return answer
-
+    client: Any = Replaced(s3, copy_object=copy_and_be_overtaken)
     source = put_bytes(s3, b"first", to)
-    copy = copy_object(Overtaken(), source, S3Location(to.bucket, "copy"))  # type: ignore[arg-type]
+    copy = copy_object(client, source, S3Location(to.bucket, "copy"))
     assert head(s3, copy.location, copy.version_id) == copy
 
 
