@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.made_once import made_once
-from custody_pipeline_tests.publish.nights import insert_receipt, insert_recording, write_empty_warehouse
+from custody_pipeline_tests.publish.nights import OneNight, insert_receipt, insert_recording, write_empty_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,3 +59,8 @@ def con(empty_warehouse: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnec
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path, publish_url="s3://custody-published/prod", operator="nightly")
+
+
+@pytest.fixture
+def night(con: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client) -> OneNight:
+    return OneNight(con, settings, memory_s3)

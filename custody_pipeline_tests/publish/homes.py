@@ -10,13 +10,12 @@ import duckdb
 from custody_pipeline.evidence.log.keys import new_key, write_new_key
 from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.settings import Settings
-from custody_pipeline_tests.publish.nights import NIGHT, NOW, insert_receipt, insert_recording
+from custody_pipeline_tests.publish.nights import NIGHT, NOW, TWO_TABLES, insert_receipt, insert_recording
 
 if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-TABLES = ("chain_of_custody", "gaps")
 BUCKET = "custody-published"
 RECORDINGS = 3
 
@@ -65,7 +64,7 @@ class Home:
     def publish(self, client: Any, night: date | None = None) -> int:
         with self.open() as con:
             return publish_night(
-                con, self.settings, night or self.night, tables=TABLES, client=client, now=NOW
+                con, self.settings, night or self.night, tables=TWO_TABLES, client=client, now=NOW
             ).revision
 
 

@@ -4,23 +4,73 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from custody_pipeline.evidence.verify.options import Options
+from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import prepare, run_models
+from custody_pipeline.operations.verification import public_keys
+from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import load_models
+from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from mypy_boto3_s3 import S3Client
+
+    from custody_pipeline.evidence.verify.findings import Report
+    from custody_pipeline.publish.current_copies import Publication
+
 NIGHT = date(2026, 11, 2)
 NOW = datetime(2026, 11, 3, 2, 30, tzinfo=UTC)
 TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")
+TWO_TABLES = ("chain_of_custody", "gaps")
+"""Enough for what is not about the tables: a call to S3 takes moto some 20 ms."""
+
+
+@dataclass
+class OneNight:
+    """A night in a warehouse, and the bucket in memory that it is published to."""
+
+    con: duckdb.DuckDBPyConnection
+    settings: Settings
+    s3: S3Client
+
+    def publish(
+        self,
+        client: Any = None,
+        *,
+        tables: Sequence[str] = TWO_TABLES,
+        report: dict[str, str] | None = None,
+        now: datetime = NOW,
+        **settings: Any,
+    ) -> Publication:
+        """Publish with other values of some settings, and a report of the given files."""
+
+        def write_report(folder: Path) -> None:
+            for name, text in (report or {}).items():
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_text(text)
+
+        own = self.settings.model_copy(update=settings)
+        return publish_night(self.con, own, NIGHT, tables=tables, client=client, now=now, write_report=write_report)
+
+    def check(self, found: dict[str, bytes], **options: Any) -> Report:
+        """Verify published objects with the keys of this home, unless `options` names others."""
+        return verify(MemoryReader(found), Options(**{"public_keys": public_keys(self.settings, []), **options}))
+
+    def landed(self) -> Path:
+        """The one landing file."""
+        (file,) = (self.settings.home / "landing").rglob("*.gz")
+        return file
 
 
 def write_empty_warehouse(path: Path) -> None:

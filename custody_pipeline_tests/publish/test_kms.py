@@ -11,26 +11,19 @@ import pytest
 
 from custody_pipeline.evidence.cut.manifest import decode_cut
 from custody_pipeline.evidence.log.keys import SigningKeyError
-from custody_pipeline.evidence.reader import read
-from custody_pipeline.evidence.verify.options import Options
-from custody_pipeline.evidence.verify.target import verify
-from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.operations.doctor import examine
 from custody_pipeline.operations.verification import public_keys
-from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.kms import KmsSigner, kms_client
-from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline_tests.proxy import Answer, running_proxy
-from custody_pipeline_tests.publish.nights import NIGHT, NOW, change_recording
+from custody_pipeline_tests.publish.memory import objects
+from custody_pipeline_tests.publish.nights import OneNight, change_recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import duckdb
     from mypy_boto3_kms import KMSClient
     from mypy_boto3_kms.literals import KeySpecType
-    from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.settings import Settings
     from custody_pipeline_tests.proxy import Proxy, Request
@@ -38,7 +31,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.server
 
 ORIGIN = "custody.example.com/eu"
-PLACE = S3Location("custody-published", "prod")
 
 
 @pytest.fixture
@@ -58,10 +50,6 @@ def make_key(kms: KMSClient, spec: KeySpecType = "ECC_NIST_EDWARDS25519") -> str
     return kms.create_key(KeySpec=spec, KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
 
 
-def publish(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client) -> None:
-    publish_night(con, settings, NIGHT, tables=("chain_of_custody", "gaps"), client=client, now=NOW)
-
-
 def refuse(proxy: Proxy, operation: str, code: str, times: int = 1000) -> None:
     """The next requests of that name are answered with an error of KMS's JSON protocol."""
     left = times
@@ -78,32 +66,25 @@ def refuse(proxy: Proxy, operation: str, code: str, times: int = 1000) -> None:
 
 
 def test_a_night_is_sealed_handed_over_and_verified_with_keys_that_never_leave_kms(
-    kms: KMSClient,
-    ministack: str,
-    con: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    memory_s3: S3Client,
-    monkeypatch: pytest.MonkeyPatch,
+    kms: KMSClient, ministack: str, night: OneNight, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = make_key(kms), make_key(kms)
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", ministack)
-    settings = settings.model_copy(update={"signing_key_kms": old, "log_origin": ORIGIN})
-    publish(con, settings, memory_s3)
-    (trusted,) = public_keys(settings, [])
-    settings = settings.model_copy(update={"next_signing_key_kms": new})
-    change_recording(con, 0, "no")
-    publish(con, settings, memory_s3)
-    reader = S3Reader(memory_s3, PLACE)
-    cut = decode_cut(read(reader, "cuts/date=2026-11-02/r0002/cut.json"))
-    assert list(cut.keys) == [key.vkey for key in public_keys(settings, [])]
+    night.settings = night.settings.model_copy(update={"signing_key_kms": old, "log_origin": ORIGIN})
+    night.publish()
+    (trusted,) = public_keys(night.settings, [])
+    night.settings = night.settings.model_copy(update={"next_signing_key_kms": new})
+    change_recording(night.con, 0, "no")
+    night.publish()
+    cut = decode_cut(objects()["cuts/date=2026-11-02/r0002/cut.json"])
+    assert list(cut.keys) == [key.vkey for key in public_keys(night.settings, [])]
     assert (trusted.name, trusted.demo, len(cut.keys)) == (ORIGIN, False, 2)
 
-    settings = settings.model_copy(update={"signing_key_kms": new, "next_signing_key_kms": None})
-    change_recording(con, 0, "perhaps")
-    publish(con, settings, memory_s3)
-    report = verify(reader, Options(public_keys=[trusted]))
+    change_recording(night.con, 0, "perhaps")
+    night.publish(signing_key_kms=new, next_signing_key_kms=None)
+    report = night.check(objects(), public_keys=[trusted])
     assert report.status == 0, report.summary()
-    assert not list((settings.home / "keys").glob("*.key"))
+    assert not list((night.settings.home / "keys").glob("*.key"))
 
 
 @pytest.mark.parametrize(
@@ -129,28 +110,22 @@ def test_a_refusal_says_what_was_asked_of_which_key_and_what_to_do(
 
 
 def test_nothing_is_sealed_when_kms_does_not_sign(
-    kms: KMSClient,
-    proxy: Proxy,
-    con: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    memory_s3: S3Client,
-    monkeypatch: pytest.MonkeyPatch,
+    kms: KMSClient, proxy: Proxy, night: OneNight, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = make_key(kms)
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", proxy.url)
     monkeypatch.setenv("CUSTODY_SIGNING_KEY_KMS", key)
     monkeypatch.setenv("CUSTODY_LOG_ORIGIN", ORIGIN)
-    settings = settings.model_copy(update={"signing_key_kms": key, "log_origin": ORIGIN})
+    night.settings = night.settings.model_copy(update={"signing_key_kms": key, "log_origin": ORIGIN})
     refuse(proxy, "Sign", "AccessDeniedException")
     with pytest.raises(SigningKeyError):
-        publish(con, settings, memory_s3)
-    sealed = [entry.path for entry in S3Reader(memory_s3, PLACE).list()]
-    assert not [path for path in sealed if path.endswith(("cut.json", ".sig")) or path.startswith("log/")]
+        night.publish()
+    assert not [path for path in objects() if path.endswith(("cut.json", ".sig")) or path.startswith("log/")]
     (line,) = [line for line in examine() if line.check == "sealing key"]
     assert (line.state, "kms:Sign was refused" in line.found) == ("not ok", True)
     proxy.answer = lambda _: None
-    publish(con, settings, memory_s3)
-    assert verify(S3Reader(memory_s3, PLACE), Options(public_keys=public_keys(settings, []))).status == 0
+    night.publish()
+    assert night.check(objects()).status == 0
 
 
 def test_a_busy_kms_is_asked_again(kms: KMSClient, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,7 @@ from custody_pipeline.publish.live import publish_live
 from custody_pipeline.publish.readback import read_back
 from custody_pipeline_tests.publish.homes import BUCKET
 from custody_pipeline_tests.publish.memory import objects
-from custody_pipeline_tests.publish.nights import NIGHT, insert
-from custody_pipeline_tests.publish.test_night import publish
+from custody_pipeline_tests.publish.nights import NIGHT, OneNight, insert
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,9 +127,9 @@ def test_what_somebody_else_put_there_decides_nothing(
 
 
 def test_verification_names_what_is_not_sealed_and_finds_what_else_lies_there(
-    mine: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, tmp_path: Path
+    mine: duckdb.DuckDBPyConnection, settings: Settings, night: OneNight, tmp_path: Path
 ) -> None:
-    publish(mine, settings)
+    night.publish()
     publish_live(mine, settings, NIGHT)
     copy = tmp_path / "copy"
     read_back(settings, copy)
