@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -103,6 +104,7 @@ def test_a_key_file_that_is_not_there_is_named(settings: Settings, monkeypatch: 
 
 
 TSA = "http://tsa.example.com/"
+Timestamp = Callable[[bytes], bytes]
 
 
 @pytest.fixture(scope="module")
@@ -112,15 +114,19 @@ def granted(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return stamp(b"cut")
 
 
-@responses.activate
-def test_a_timestamp_is_asked_for_again_when_the_authority_is_busy(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, granted: bytes
-) -> None:
+@pytest.fixture
+def timestamp(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Timestamp:
+    """Asks the authority that the settings name."""
     monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", TSA)
+    asks = load_sealing(load_settings()).timestamp
+    assert asks is not None
+    return asks
+
+
+@responses.activate
+def test_a_timestamp_is_asked_for_again_when_the_authority_is_busy(timestamp: Timestamp, granted: bytes) -> None:
     responses.post(TSA, status=503)
     responses.post(TSA, body=granted)
-    timestamp = load_sealing(load_settings()).timestamp
-    assert timestamp is not None
     assert timestamp(b"cut") == granted
     assert responses.calls[0].request.headers["Content-Type"] == "application/timestamp-query"
 
@@ -131,25 +137,15 @@ def test_a_timestamp_is_asked_for_again_when_the_authority_is_busy(
     [{"status": 400}, {"body": b"no response"}, {"body": bytes.fromhex("30053003020102")}],
     ids=["an error", "no response at all", "a refusal"],
 )
-def test_without_a_usable_timestamp_nothing_is_sealed(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
-) -> None:
-    monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", TSA)
+def test_without_a_usable_timestamp_nothing_is_sealed(timestamp: Timestamp, answer: dict[str, Any]) -> None:
     responses.post(TSA, **answer)
-    timestamp = load_sealing(load_settings()).timestamp
-    assert timestamp is not None
     with pytest.raises(TimestampUnavailableError, match="CUSTODY_TIMESTAMP_URL"):
         timestamp(b"cut")
 
 
 @responses.activate
-def test_a_timestamp_of_other_bytes_is_refused(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, granted: bytes
-) -> None:
-    monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", TSA)
+def test_a_timestamp_of_other_bytes_is_refused(timestamp: Timestamp, granted: bytes) -> None:
     responses.post(TSA, body=granted)
-    timestamp = load_sealing(load_settings()).timestamp
-    assert timestamp is not None
     with pytest.raises(TimestampUnavailableError):
         timestamp(b"another cut")
 
@@ -170,12 +166,9 @@ class Endless(io.RawIOBase):
 
 
 @responses.activate
-def test_an_answer_without_an_end_is_read_up_to_a_megabyte(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUSTODY_TIMESTAMP_URL", TSA)
+def test_an_answer_without_an_end_is_read_up_to_a_megabyte(timestamp: Timestamp) -> None:
     endless = Endless()
     responses.post(TSA, body=io.BufferedReader(endless), auto_calculate_content_length=False)
-    timestamp = load_sealing(load_settings()).timestamp
-    assert timestamp is not None
     with pytest.raises(TimestampUnavailableError):
         timestamp(b"cut")
     assert endless.sent >= 1 << 20
