@@ -111,10 +111,6 @@ def read_request(data: bytes) -> bytes:
     return witness_request(*read_witness_request(data))
 
 
-def read_keys(data: bytes) -> None:
-    parse_public_keys(data.decode(errors="replace"))
-
-
 def follow(data: bytes) -> bytes:
     """Only the statement itself leads from one key to the other."""
     assert rotated_keys(data, ORIGIN, KEYS) == [OTHER.verifier]
@@ -154,46 +150,28 @@ def read_encrypted(data: bytes) -> None:
     assert data[:4] != MAGIC or opened_bytes(data, lambda *_: KEY) == b"of a caller"
 
 
-def read_index(data: bytes) -> None:
-    _lines_of(_index(data))
-
-
-def read_load_file(data: bytes) -> None:
-    _load_lines(data)
-
-
-def read_statement(data: bytes) -> None:
-    msgspec.json.decode(data, type=PackageStatement)
-
-
-def read_claim(data: bytes) -> None:
-    msgspec.json.decode(data, type=Claimed)
-
-
-def read_pointer(data: bytes) -> None:
-    json.loads(data, object_pairs_hook=without_duplicates)
-
-
-PARSERS: dict[str, tuple[Callable[[bytes], bytes | None], type[Exception] | tuple[type[Exception], ...]]] = {
+WRONG_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+PARSERS: dict[str, tuple[Callable[[bytes], object], type[Exception] | tuple[type[Exception], ...]]] = {
     "cut.json": (lambda data: cuts.encode_cut(cuts.decode_cut(data)), cuts.CutError),
     "cut.json.sig": (lambda data: parse(data).data, NoteError),
     "checkpoint": (lambda data: read_checkpoint(data).note.data, NoteError),
     "request": (read_request, NoteError),
     "proof": (read_whole_proof, ProofFileError),
     "rotation": (follow, NoteError),
-    "keys": (read_keys, NoteError),
     "commitment": (lambda data: read_commitment(data).data, ProofFileError),
     "erasure.json": (lambda data: encode_statement(decode_statement(data)), cuts.CutError),
     "forgotten-key.json": (lambda data: encode_key_statement(decode_key_statement(data)), cuts.CutError),
-    "encrypted file": (read_encrypted, EncryptedFileError),
     "line of remains": (read_remains, ValueError),
-    "tile": (read_tiles, TileError),
     "list of files": (read_whole_list, ValueError),
-    "index.csv": (read_index, (*UNREADABLE, csv.Error)),
-    "loadfile.dat": (read_load_file, ValueError),
-    "package.json": (read_statement, (msgspec.DecodeError, UnicodeDecodeError, RecursionError)),
-    "sealing/head": (read_claim, (msgspec.DecodeError, UnicodeDecodeError, RecursionError)),
-    "pointer": (read_pointer, (ValueError, RecursionError)),
+    # What is read by these is not written again.
+    "keys": (lambda data: parse_public_keys(data.decode(errors="replace")), NoteError),
+    "encrypted file": (read_encrypted, EncryptedFileError),
+    "tile": (read_tiles, TileError),
+    "index.csv": (lambda data: _lines_of(_index(data)), (*UNREADABLE, csv.Error)),
+    "loadfile.dat": (_load_lines, ValueError),
+    "package.json": (lambda data: msgspec.json.decode(data, type=PackageStatement), WRONG_JSON),
+    "sealing/head": (lambda data: msgspec.json.decode(data, type=Claimed), WRONG_JSON),
+    "pointer": (lambda data: json.loads(data, object_pairs_hook=without_duplicates), (ValueError, RecursionError)),
 }
 
 
@@ -211,7 +189,7 @@ def test_a_parser_reads_back_to_the_byte_or_refuses(
     except refusal:
         assert data != valid[kind]
     else:
-        assert again in {None, data}
+        assert again == data or not isinstance(again, bytes)
 
 
 @pytest.mark.parametrize("kind", PARSERS)
