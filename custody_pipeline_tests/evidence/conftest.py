@@ -21,6 +21,12 @@ def copy(original: Publisher, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original.root, tmp_path / "copy"))
 
 
+@pytest.fixture
+def publisher(original: Publisher, copy: Path) -> Publisher:
+    """Seals further nights into the copy."""
+    return Publisher(copy, signed=original.signed, sealed=list(original.sealed))
+
+
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Callable[[bytes], bytes], bytes]:
     """A local timestamp authority: a function from data to a response, and its root certificate."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy as copies
 import hashlib
 from collections.abc import Callable
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,23 +12,18 @@ import pytest
 from custody_pipeline.evidence.cut.forgotten_key import decode_key_statement
 from custody_pipeline.evidence.cut.manifest import CutError
 from custody_pipeline.evidence.reader import FolderReader
-from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.io.encrypted_files import NightKey, encrypted_bytes
 from custody_pipeline_tests.evidence.erasing import data_of
 from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher, receipt, rows
+from custody_pipeline_tests.evidence.reports import codes, errors
 
 KEY = NightKey(date.fromisoformat(NIGHTS[1]), bytes(range(16)), bytes(range(32)))
 PATH = "landing/conversations/20261103T023000Z-00ff.ndjson.gz"
 PLAIN = "landing/conversation_details/20261103T023000Z-00ff.ndjson.gz"
 Change = Callable[[dict[str, Any]], None]
-
-
-@pytest.fixture
-def publisher(original: Publisher, copy: Path) -> Publisher:
-    return Publisher(copy, signed=original.signed, sealed=copies.copy(original.sealed))
 
 
 def forget(publisher: Publisher, change: Change = lambda _: None, content: bytes | None = None) -> Report:
@@ -57,10 +50,6 @@ def forget(publisher: Publisher, change: Change = lambda _: None, content: bytes
     more = {PATH: content, "forgotten-key.json": data_of(statement)}
     publisher.night(NIGHTS[1], rows(NIGHTS[1], 40), revision, more, receipts=[receipt(PLAIN), receipt(PATH)])
     return verify(FolderReader(publisher.root), Options(public_keys=[SIGNER.verifier]))
-
-
-def errors(report: Report) -> set[str]:
-    return {finding.code for finding in report.of(Severity.ERROR)}
 
 
 def test_a_forgotten_key_is_verified_and_told(publisher: Publisher) -> None:
@@ -104,7 +93,7 @@ def test_a_statement_that_does_not_fit_is_a_finding(
     assert report.status == 1
     found = [finding for finding in report.findings if finding.code == code]
     assert [one for one in found if detail in (one.detail or "")], report.summary()
-    assert "KEY_FORGOTTEN" not in {finding.code for finding in report.findings}
+    assert "KEY_FORGOTTEN" not in codes(report)
 
 
 def test_a_file_that_is_not_encrypted_cannot_be_stated(publisher: Publisher) -> None:

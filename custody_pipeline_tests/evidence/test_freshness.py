@@ -17,6 +17,7 @@ from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify, verify_path
 from custody_pipeline.publish.claims import clock_compared
 from custody_pipeline_tests.evidence.published import SIGNER, Publisher, rows
+from custody_pipeline_tests.evidence.reports import codes
 from custody_pipeline_tests.evidence.witness import Witness
 
 WITNESS = Witness()
@@ -40,7 +41,7 @@ def check(path: Path, since: datetime | None = None, *, witnessed: bool = False)
     witnesses = [WITNESS.verifier] if witnessed else []
     options = Options([SIGNER.verifier], seen_since=since, witnesses=witnesses)
     report: Report = verify_path(path, options) if path.is_file() else verify(FolderReader(path), options)
-    return report.status, {found.code for found in report.findings} - {"NO_PINNED_CHECKPOINT", "NOT_TIMESTAMPED"}
+    return report.status, codes(report) - {"NO_PINNED_CHECKPOINT", "NOT_TIMESTAMPED"}
 
 
 def cosign(file: Path, time: datetime) -> None:

@@ -34,6 +34,7 @@ from custody_pipeline_tests.evidence.mutants import (
     tried,
 )
 from custody_pipeline_tests.evidence.published import SIGNER
+from custody_pipeline_tests.evidence.reports import errors
 from custody_pipeline_tests.evidence.test_package_contents import CHOSEN, make_package, publish_with_audio
 
 
@@ -118,7 +119,7 @@ def test_index_and_load_file_cannot_contradict_the_records(tmp_path: Path) -> No
             (volume / name).write_bytes(change(before))
             list_production(volume)
             sign_production(volume, [SIGNER])
-            codes = {finding.code for finding in produced(volume).of(Severity.ERROR)}
+            codes = errors(produced(volume))
             assert codes == {"PACKAGE_INCONSISTENT"}, (name, number)
         (volume / name).write_bytes(before)
 
@@ -163,7 +164,7 @@ def test_tables_of_a_production_repeat_the_records_and_each_other(tmp_path: Path
     (volume / "loadfile.dat").write_bytes(load_file.replace(CHOSEN[0].encode(), b"other", 1))
     list_production(volume)
     sign_production(volume, [SIGNER])
-    assert "PACKAGE_INCONSISTENT" in {found.code for found in produced(volume).of(Severity.ERROR)}
+    assert "PACKAGE_INCONSISTENT" in errors(produced(volume))
     assert verdict({"agent_names": "=1+1"}, in_workbook=True) == {"PACKAGE_INCONSISTENT index.xlsx"}
     assert verdict({"agent_names": "somebody"}, loaded=True) == {"PACKAGE_INCONSISTENT loadfile.dat"}
 

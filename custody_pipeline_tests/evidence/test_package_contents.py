@@ -21,12 +21,12 @@ from custody_pipeline.evidence.package import check as check_package
 from custody_pipeline.evidence.package.check import verify_package
 from custody_pipeline.evidence.package.layout import ATTACHED, SCHEMA, TAG_MANIFEST, Absent
 from custody_pipeline.evidence.reader import FolderReader, NotAFileError, read
-from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify_path
 from custody_pipeline_tests.evidence.packages import INFO, sign_again, write_package
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
+from custody_pipeline_tests.evidence.reports import codes, errors
 
 NIGHT = NIGHTS[0]
 CHOSEN = [f"{NIGHT}-r0002", f"{NIGHT}-r0003"]
@@ -70,10 +70,6 @@ def check(folder: Path) -> Report:
     return verify_package(folder, Options([SIGNER.verifier]))
 
 
-def codes(folder: Path) -> set[str]:
-    return {found.code for found in check(folder).findings}
-
-
 def test_a_package_without_its_signature_is_no_folder_of_proofs(package: Path) -> None:
     """Without what marks a package its proofs still verify, and what people read beside them may be anything."""
     for path in list(package.iterdir()):
@@ -84,7 +80,7 @@ def test_a_package_without_its_signature_is_no_folder_of_proofs(package: Path) -
     report = verify_path(package, Options([SIGNER.verifier]))
 
     assert report.status == 2
-    assert "NOT_COVERED" in {found.code for found in report.findings}
+    assert "NOT_COVERED" in codes(report)
 
 
 @pytest.mark.parametrize(("room", "times"), [(check_package.HELD_BYTES, 1), (0, 2)])
@@ -115,7 +111,7 @@ def test_a_name_in_another_case_is_a_finding_where_the_file_system_ignores_case(
         FolderReader, "open", lambda reader, path: opens(reader, path.upper() if path == TAG_MANIFEST else path)
     )
 
-    assert codes(package) == {"FILE_EXTRA"}
+    assert codes(check(package)) == {"FILE_EXTRA"}
 
 
 def test_a_folder_that_becomes_a_link_meanwhile_leads_nowhere(tmp_path: Path) -> None:
@@ -142,7 +138,7 @@ def test_one_log_signs_no_package_of_another(published: Publisher, tmp_path: Pat
 
     report = verify_package(folder, Options([SIGNER.verifier, stranger.verifier]))
 
-    assert {found.code for found in report.of(Severity.ERROR)} == {"PACKAGE_INCONSISTENT"}
+    assert errors(report) == {"PACKAGE_INCONSISTENT"}
 
 
 def edited(path: str, **members: object) -> Callable[[Path], object]:
@@ -249,7 +245,7 @@ def test_a_record_of_which_a_column_is_withheld_is_not_called_proven(package: Pa
 
     report = check(package)
 
-    assert (report.status, {found.code for found in report.findings}) == (2, {"RECORD_MASKED"})
+    assert (report.status, codes(report)) == (2, {"RECORD_MASKED"})
 
 
 CHANGES: dict[str, tuple[str, Callable[[Path], object]]] = {
@@ -337,7 +333,7 @@ def test_a_contradiction_that_the_owner_signed_is_found(
     sign_again(package, [SIGNER])
 
     assert check(package).status == 1
-    assert code in codes(package)
+    assert code in codes(check(package))
 
 
 @pytest.mark.parametrize(("code", "change"), CHANGES.values(), ids=CHANGES)
@@ -345,7 +341,7 @@ def test_nothing_can_be_said_without_the_key(package: Path, code: str, change: C
     change(package)
     sign_again(package, [OTHER])
 
-    assert (check(package).status, codes(package)) == (1, {"PACKAGE_UNSIGNED"})
+    assert (check(package).status, codes(check(package))) == (1, {"PACKAGE_UNSIGNED"})
 
 
 def test_the_number_of_files_that_the_owner_signed_is_compared(package: Path) -> None:
@@ -358,7 +354,7 @@ def test_the_number_of_files_that_the_owner_signed_is_compared(package: Path) ->
     text = f"{SCHEMA}\n{ORIGIN}\n{sha256}  tagmanifest-sha256.txt\n"
     (package / "tagmanifest-sha256.txt.sig").write_bytes(sign(text.encode(), [SIGNER]).data)
 
-    assert (check(package).status, codes(package)) == (1, {"PACKAGE_INCONSISTENT"})
+    assert (check(package).status, codes(check(package))) == (1, {"PACKAGE_INCONSISTENT"})
 
 
 @pytest.mark.parametrize("name", ["bag-info.txt", "fetch.txt", "manifest-md5.txt", "README.txt"])
@@ -372,14 +368,14 @@ def test_a_package_that_is_a_published_set_as_well_is_refused(package: Path, pub
     for name in ("cuts", "log"):
         shutil.copytree(published.root / name, package / name)
 
-    assert "TARGET_AMBIGUOUS" in codes(package)
+    assert "TARGET_AMBIGUOUS" in codes(check(package))
 
 
 def test_a_record_of_a_superseded_revision_is_named(published: Publisher, package: Path) -> None:
     stated(newest=2)(package)
     sign_again(package, [SIGNER])
 
-    assert (check(package).status, "REVISION_SUPERSEDED" in codes(package)) == (0, True)
+    assert (check(package).status, "REVISION_SUPERSEDED" in codes(check(package))) == (0, True)
 
 
 @pytest.mark.parametrize("statement", ["none", "forged", "true"])
@@ -393,7 +389,7 @@ def test_a_rotation_leads_the_holder_of_an_older_key_to_the_newer_one(tmp_path: 
     write_package(tmp_path / "package", {"one": proofs[0]}, [OTHER], absent, notes)
 
     status, expected = (2, {"PACKAGE_INCOMPLETE"}) if statement == "true" else (1, {"PACKAGE_UNSIGNED"})
-    assert (check(tmp_path / "package").status, codes(tmp_path / "package")) == (status, expected)
+    assert (check(tmp_path / "package").status, codes(check(tmp_path / "package"))) == (status, expected)
     assert verify_package(tmp_path / "package", Options([OTHER.verifier])).status == 2
 
 
@@ -406,6 +402,6 @@ def test_pins_are_compared_with_the_head_of_the_proofs(published: Publisher, pac
     for publisher in (published, fork, longer):
         pin = publisher.sealed[0].checkpoint.note.data
         report = verify_package(package, Options([SIGNER.verifier], pinned=[pin]))
-        verdicts.append((report.status, {found.code for found in report.findings}))
+        verdicts.append((report.status, codes(report)))
 
     assert verdicts == [(0, set()), (1, {"PINNED_FORKED"}), (2, {"PIN_NOT_COMPARED"})]

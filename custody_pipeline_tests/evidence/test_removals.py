@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy as copies
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -21,23 +20,15 @@ from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline_tests.evidence.erasing import CONVERSATION, FOLDER, RECORDING, RECORDS, erase, tombstones
 from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher, parquet, rows
+from custody_pipeline_tests.evidence.reports import errors
 from custody_pipeline_tests.evidence.test_tampering import edit_cut, relist
 
 KEYS = [SIGNER.verifier]
 Change = Callable[[dict[str, Any]], None]
 
 
-@pytest.fixture
-def publisher(original: Publisher, copy: Path) -> Publisher:
-    return Publisher(copy, signed=original.signed, sealed=copies.copy(original.sealed))
-
-
 def checked(root: Path, **options: Any) -> Report:
     return verify(FolderReader(root), Options(public_keys=KEYS, **options))
-
-
-def errors(report: Report) -> set[str]:
-    return {finding.code for finding in report.of(Severity.ERROR)}
 
 
 def test_an_erased_recording_is_verified_and_told_with_an_old_checkpoint(publisher: Publisher) -> None:

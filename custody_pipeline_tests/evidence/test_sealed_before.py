@@ -15,6 +15,7 @@ from custody_pipeline.evidence.log.keys import parse_public_keys
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
+from custody_pipeline_tests.evidence.reports import codes
 
 SETS = Path(__file__).parent / "sealed_before"
 NOTES = {"DEMO_KEY", "NOT_TIMESTAMPED", "NO_PINNED_CHECKPOINT"}
@@ -30,4 +31,4 @@ def test_a_night_that_an_earlier_version_sealed_verifies(name: str, notes: set[s
     keys = parse_public_keys((tmp_path / "key.pub").read_text())
     report = verify(FolderReader(tmp_path / "set"), Options(public_keys=keys))
     assert (report.status, report.valid) == (0, report.total)
-    assert {finding.code for finding in report.findings} == notes
+    assert codes(report) == notes

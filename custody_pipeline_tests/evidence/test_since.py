@@ -14,6 +14,7 @@ from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline_tests.evidence.mutants import mutants, small_set, tried
 from custody_pipeline_tests.evidence.published import NIGHTS, OTHER, SIGNER, Publisher, rows
+from custody_pipeline_tests.evidence.reports import codes
 
 OLD, NEW = f"cuts/date={NIGHTS[0]}/r0001/", f"cuts/date={NIGHTS[2]}/r0001/"
 TABLE = "data/gaps.parquet"
@@ -23,10 +24,6 @@ def since(original: Publisher, root: Path) -> Report:
     """Verify what was sealed after the second night."""
     before = original.sealed[1].checkpoint.note.data
     return verify(FolderReader(root), Options(public_keys=[SIGNER.verifier], since=before))
-
-
-def codes(report: Report) -> set[str]:
-    return {finding.code for finding in report.findings}
 
 
 def change(path: Path) -> None:

@@ -50,6 +50,7 @@ from custody_pipeline_tests.evidence.published import (
     publish,
     rows,
 )
+from custody_pipeline_tests.evidence.reports import codes, errors
 from custody_pipeline_tests.evidence.witness import TIME, Witness
 
 WITNESS = Witness()
@@ -909,7 +910,7 @@ def test_tampering_is_found(original: Publisher, copy: Path, code: str, tamper: 
     report = check(original, copy)
 
     assert report.status == 1
-    assert code in {finding.code for finding in report.findings}, report.summary()
+    assert code in codes(report), report.summary()
     assert CODES[code].severity is Severity.ERROR
     assert report.summary()[-1].startswith("NOT VALID")
 
@@ -993,7 +994,7 @@ def test_what_a_file_manager_leaves_behind_is_named_as_that(original: Publisher,
     assert bucket.status == 1
 
     (copy / FIRST / "._report.html").write_bytes(b"of no file here")
-    assert "FILE_EXTRA" in {found.code for found in check(original, copy).findings}
+    assert "FILE_EXTRA" in codes(check(original, copy))
 
 
 def test_a_file_manager_leaves_nothing_where_engines_take_every_file_for_rows(original: Publisher, copy: Path) -> None:
@@ -1054,7 +1055,7 @@ def test_all_pointers_name_one_place(original: Publisher, copy: Path, tamper: Ta
 
     report = check(original, copy)
 
-    assert (report.status, {found.code for found in report.of(Severity.ERROR)}) == (1, {"COPY_DIFFERS"})
+    assert (report.status, errors(report)) == (1, {"COPY_DIFFERS"})
 
 
 def test_pointers_name_the_place_that_the_verifier_knows(original: Publisher, copy: Path) -> None:
@@ -1106,7 +1107,7 @@ def test_truncation_passes_unseen_without_a_pinned_checkpoint_and_says_so(origin
     report = verify(FolderReader(tmp_path), Options(public_keys=[SIGNER.verifier]))
 
     assert report.status == 0
-    assert "NO_PINNED_CHECKPOINT" in {finding.code for finding in report.findings}
+    assert "NO_PINNED_CHECKPOINT" in codes(report)
     assert check(original, tmp_path).status == 1
 
 

@@ -14,6 +14,7 @@ from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline_tests.evidence.authority import make_authority
 from custody_pipeline_tests.evidence.published import SIGNER, Publisher, rows
+from custody_pipeline_tests.evidence.reports import codes
 
 Authority = tuple[Callable[[bytes], bytes], bytes]
 NIGHT = "2024-11-02"
@@ -32,9 +33,9 @@ def stamped(authority: Authority, tmp_path: Path) -> Path:
     return publisher.root
 
 
-def codes(root: Path, roots: list[bytes]) -> tuple[int, set[str]]:
+def checked(root: Path, roots: list[bytes]) -> tuple[int, set[str]]:
     report = verify(FolderReader(root), Options(public_keys=[SIGNER.verifier], timestamp_roots=roots))
-    return report.status, {finding.code for finding in report.findings}
+    return report.status, codes(report)
 
 
 def test_a_timestamp_vouches_for_the_time_of_the_bytes(authority: Authority, response: bytes) -> None:
@@ -86,21 +87,21 @@ def test_whatever_bytes_a_response_has_it_is_refused_or_vouches_for_the_same_tim
 
 
 def test_a_stamped_cut_is_verified_with_the_root_and_unchecked_without(authority: Authority, stamped: Path) -> None:
-    assert codes(stamped, [authority[1]])[0] == 0
-    assert codes(stamped, []) == (2, {"TIMESTAMP_NOT_CHECKED", "NO_PINNED_CHECKPOINT"})
+    assert checked(stamped, [authority[1]])[0] == 0
+    assert checked(stamped, []) == (2, {"TIMESTAMP_NOT_CHECKED", "NO_PINNED_CHECKPOINT"})
 
 
 def test_a_timestamp_that_was_removed_or_exchanged_is_found(
     authority: Authority, stamped: Path, response: bytes
 ) -> None:
     (stamped / CUT / "cut.json.tsr").write_bytes(response)
-    assert codes(stamped, [authority[1]]) == (1, {"TIMESTAMP_WRONG", "NO_PINNED_CHECKPOINT"})
+    assert checked(stamped, [authority[1]]) == (1, {"TIMESTAMP_WRONG", "NO_PINNED_CHECKPOINT"})
 
     (stamped / CUT / "cut.json.tsr").unlink()
-    assert codes(stamped, [authority[1]]) == (1, {"TIMESTAMP_MISSING", "NO_PINNED_CHECKPOINT"})
+    assert checked(stamped, [authority[1]]) == (1, {"TIMESTAMP_MISSING", "NO_PINNED_CHECKPOINT"})
 
 
 def test_a_timestamp_of_another_time_than_the_sealing_is_found(authority: Authority, tmp_path: Path) -> None:
     Publisher(tmp_path, timestamp=authority[0]).night(NIGHT, rows(NIGHT, count=3), sealed_at="2024-11-03T02:30:00Z")
 
-    assert "TIME_WRONG" in codes(tmp_path, [authority[1]])[1]
+    assert "TIME_WRONG" in checked(tmp_path, [authority[1]])[1]

@@ -31,13 +31,10 @@ from custody_pipeline.evidence.verify.rotations import follow_rotations
 from custody_pipeline.evidence.verify.target import verify, verify_path
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
+from custody_pipeline_tests.evidence.reports import codes, errors
 
 KEYS = [SIGNER.verifier]
 FIRST = f"cuts/date={NIGHTS[0]}/r0001"
-
-
-def codes(report: Report) -> set[str]:
-    return {finding.code for finding in report.findings}
 
 
 class Broken:
@@ -334,7 +331,7 @@ def test_a_pinned_checkpoint_that_the_log_did_not_sign_is_a_finding(original: Pu
     report = verify(FolderReader(original.root), Options(public_keys=KEYS, pinned=[pin]))
 
     assert report.status == 1
-    assert {finding.code for finding in report.of(Severity.ERROR)} == {"PINNED_WRONG"}
+    assert errors(report) == {"PINNED_WRONG"}
 
 
 # --- rotations
@@ -355,7 +352,7 @@ def test_a_key_that_was_handed_over_does_not_sign_alone_again(
 
     report = verify(FolderReader(tmp_path), Options(public_keys=KEYS))
 
-    assert {found.code for found in report.of(Severity.ERROR)} == expected, report.summary()
+    assert errors(report) == expected, report.summary()
     assert [found.path for found in report.findings if found.code == "KEY_RETIRED"] == (
         [f"cuts/date={NIGHTS[2]}/r0001/cut.json.sig", "log/checkpoint"] if expected else []
     )
