@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,17 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def run(
-    folder: Path, work: Path, original: Publisher, *shell: str, proof_of: Publisher | None = None
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(original: Publisher, tmp_path: Path) -> Run:
+    """Runs the document on a folder, with a pin and a proof of the original unless others are given."""
+    return partial(run_document, tmp_path / "work", published=original)
+
+
+def run_document(
+    work: Path, folder: Path, *shell: str, published: Publisher, proof_of: Publisher | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the whole document as one shell script; its /tmp is the test's own folder."""
     work.mkdir(exist_ok=True)
@@ -56,8 +66,8 @@ def run(
         name = script.partition("\n")[0].removeprefix("# ")
         (work / name).write_text(script.replace(TEMPORARY, f"{work}/"), "utf-8")
     pinned, proof = work / "pinned", work / "one.tlog-proof"
-    pinned.write_bytes(original.sealed[1].checkpoint.note.data)
-    prover = proof_of or original
+    pinned.write_bytes(published.sealed[1].checkpoint.note.data)
+    prover = proof_of or published
     keys = [signer.verifier for signer in prover.signers]
     proof.write_bytes(prove(FolderReader(prover.root), f"{NIGHTS[2]}-r0123", keys)[0].data)
     environment = {
@@ -78,8 +88,8 @@ def run(
     )
 
 
-def test_the_commands_accept_the_sealed_set(original: Publisher, copy: Path, tmp_path: Path) -> None:
-    done = run(copy, tmp_path / "work", original)
+def test_the_commands_accept_the_sealed_set(run: Run, copy: Path) -> None:
+    done = run(copy)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{SIGNER.verifier.fingerprint}  -" in done.stdout
@@ -99,9 +109,7 @@ def test_the_commands_accept_the_sealed_set(original: Publisher, copy: Path, tmp
         ("log/cosigned/41", "wrong cosignature"),
     ],
 )
-def test_the_commands_refuse_a_changed_byte(
-    original: Publisher, copy: Path, tmp_path: Path, path: str, says: str
-) -> None:
+def test_the_commands_refuse_a_changed_byte(run: Run, copy: Path, path: str, says: str) -> None:
     data = bytearray((copy / path).read_bytes())
     at = len(data) // 2
     if path.startswith("log/") or path.endswith("checkpoint"):
@@ -112,19 +120,17 @@ def test_the_commands_refuse_a_changed_byte(
         data[at] ^= 1
     (copy / path).write_bytes(data)
 
-    done = run(copy, tmp_path / "work", original)
+    done = run(copy)
 
     assert done.returncode != 0
     assert says in done.stdout + done.stderr
 
 
-def test_the_commands_end_in_a_failure_without_the_help_of_the_shell(
-    original: Publisher, copy: Path, tmp_path: Path
-) -> None:
+def test_the_commands_end_in_a_failure_without_the_help_of_the_shell(run: Run, copy: Path) -> None:
     """Neither `set -e` nor the last cut decides."""
     (copy / FIRST / "data/extra.csv").write_bytes(b"x")
 
-    done = run(copy, tmp_path / "work", original, "-c")
+    done = run(copy, "-c")
 
     assert done.returncode != 0
     assert f"{FIRST}: altered, or a file too many" in done.stdout
@@ -140,49 +146,47 @@ def test_the_commands_end_in_a_failure_without_the_help_of_the_shell(
         ("a link", "links or pipes:\n./a link"),
     ],
 )
-def test_the_commands_refuse_what_is_no_part_of_a_cut(
-    original: Publisher, copy: Path, tmp_path: Path, path: str, says: str
-) -> None:
+def test_the_commands_refuse_what_is_no_part_of_a_cut(run: Run, copy: Path, path: str, says: str) -> None:
     if path == "a link":
         (copy / path).symlink_to(copy / "cuts")
     else:
         (copy / path).parent.mkdir(parents=True, exist_ok=True)
         (copy / path).write_bytes(b"x")
 
-    done = run(copy, tmp_path / "work", original, "-euc")
+    done = run(copy, "-euc")
 
     assert done.returncode != 0
     assert says in done.stdout
 
 
-def test_the_commands_check_timestamps(authority: tuple[Callable[[bytes], bytes], bytes], tmp_path: Path) -> None:
+def test_the_commands_check_timestamps(
+    run: Run, authority: tuple[Callable[[bytes], bytes], bytes], tmp_path: Path
+) -> None:
     stamp, root = authority
     stamped = publish(tmp_path / "set", timestamp=stamp)
     (tmp_path / "work").mkdir()
     (tmp_path / "work/authority.pem").write_bytes(root)
     seen(stamped.root)
 
-    assert run(stamped.root, tmp_path / "work", stamped, "-euc").returncode == 0
+    assert run(stamped.root, "-euc", published=stamped).returncode == 0
 
     timestamp = stamped.root / FIRST / "cut.json.tsr"
     timestamp.write_bytes((stamped.root / f"cuts/date={NIGHTS[1]}/r0001/cut.json.tsr").read_bytes())
-    done = run(stamped.root, tmp_path / "work", stamped, "-euc")
+    done = run(stamped.root, "-euc", published=stamped)
     assert (done.returncode, f"{FIRST}: no valid timestamp" in done.stdout) == (1, True)
 
 
-def test_the_commands_refuse_a_proof_whose_head_somebody_else_signed(
-    original: Publisher, copy: Path, tmp_path: Path
-) -> None:
+def test_the_commands_refuse_a_proof_whose_head_somebody_else_signed(run: Run, copy: Path, tmp_path: Path) -> None:
     (tmp_path / "forged").mkdir()
     forged = publish(tmp_path / "forged", signers=(OTHER,))
 
-    done = run(copy, tmp_path / "work", original, "-euc", proof_of=forged)
+    done = run(copy, "-euc", proof_of=forged)
 
     assert done.returncode != 0
     assert "proof.checkpoint: wrong signature" in done.stdout
 
 
-def test_the_commands_refuse_a_set_without_its_newest_nights(original: Publisher, copy: Path, tmp_path: Path) -> None:
+def test_the_commands_refuse_a_set_without_its_newest_nights(run: Run, copy: Path) -> None:
     for night, revision in ((NIGHTS[2], 1), (NIGHTS[1], 2), (NIGHTS[1], 1)):
         folder = copy / f"cuts/date={night}/r{revision:04d}"
         for file in sorted(folder.rglob("*"), reverse=True):
@@ -190,53 +194,47 @@ def test_the_commands_refuse_a_set_without_its_newest_nights(original: Publisher
         folder.rmdir()
     (copy / "log/checkpoint").write_bytes((copy / FIRST / "checkpoint").read_bytes())
 
-    done = run(copy, tmp_path / "work", original)
+    done = run(copy)
     assert done.returncode != 0
     assert "pinned is not a head of this log" in done.stderr
 
 
-def test_the_commands_refuse_a_log_that_a_witness_has_seen_longer(
-    original: Publisher, copy: Path, tmp_path: Path
-) -> None:
+def test_the_commands_refuse_a_log_that_a_witness_has_seen_longer(run: Run, copy: Path) -> None:
     """Without a checkpoint of one's own, too."""
     shutil.rmtree(copy / f"cuts/date={NIGHTS[2]}")
     (copy / "log/checkpoint").write_bytes((copy / f"cuts/date={NIGHTS[1]}/r0002/checkpoint").read_bytes())
 
-    done = run(copy, tmp_path / "work", original)
+    done = run(copy)
     assert done.returncode != 0
     assert "log/cosigned/424 is not a head of this log" in done.stderr
 
 
-def test_the_commands_accept_a_set_from_which_somebody_was_erased(
-    original: Publisher, copy: Path, tmp_path: Path
-) -> None:
-    erase(Publisher(copy, signed=original.signed, sealed=list(original.sealed)))
+def test_the_commands_accept_a_set_from_which_somebody_was_erased(run: Run, publisher: Publisher, copy: Path) -> None:
+    erase(publisher)
 
-    done = run(copy, tmp_path / "work", original)
+    done = run(copy)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ok: 5 cuts, 465 leaves" in done.stdout
 
     (copy / f"cuts/date={NIGHTS[1]}/r0001/data/gaps.parquet").unlink()
-    assert run(copy, tmp_path / "work", original).returncode != 0
+    assert run(copy).returncode != 0
 
 
-def test_the_commands_accept_a_night_whose_key_was_forgotten(original: Publisher, copy: Path, tmp_path: Path) -> None:
-    forget(Publisher(copy, signed=original.signed, sealed=list(original.sealed)))
+def test_the_commands_accept_a_night_whose_key_was_forgotten(run: Run, publisher: Publisher, copy: Path) -> None:
+    forget(publisher)
 
-    done = run(copy, tmp_path / "work", original)
+    done = run(copy)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_commands_refuse_a_record_that_is_hidden_in_its_own_cut(
-    original: Publisher, copy: Path, tmp_path: Path
-) -> None:
+def test_the_commands_refuse_a_record_that_is_hidden_in_its_own_cut(run: Run, copy: Path) -> None:
     """The owner keeps a record's leaf and hides the record, without a statement: only remains may have such lines."""
     file = copy / FIRST / RECORDS
     file.write_bytes(placeholders(file.read_bytes(), 3))
     edit_cut(copy, FIRST, relist(copy, FIRST, RECORDS), SIGNER)
     rebuild_log(copy, SIGNER)
 
-    done = run(copy, tmp_path / "work", original)
+    done = run(copy)
 
     assert done.returncode != 0
     assert "does not lead to its signed checkpoint" in done.stderr
