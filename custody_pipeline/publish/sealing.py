@@ -29,6 +29,7 @@ from custody_pipeline.evidence.log.keys import (
     write_new_key,
 )
 from custody_pipeline.evidence.log.note import Signer, Verifier
+from custody_pipeline.io.http import Session
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.kms import KmsSigner, kms_client
 from custody_pipeline.settings import Settings, SettingsError
@@ -201,7 +202,7 @@ def timestamper(url: str) -> Callable[[bytes], bytes]:
         retry = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
         headers = {"Content-Type": CONTENT_TYPE}
         try:
-            with requests.Session() as session:
+            with Session() as session:
                 for scheme in ("http://", "https://"):
                     session.mount(scheme, HTTPAdapter(max_retries=retry))
                 query = timestamp_request(data)

@@ -166,9 +166,16 @@ class Endless(io.RawIOBase):
 
 
 @responses.activate
-def test_an_answer_without_an_end_is_read_up_to_a_megabyte(timestamp: Timestamp) -> None:
+@pytest.mark.parametrize("status", [200, 302])
+def test_an_answer_without_an_end_is_read_up_to_a_megabyte(timestamp: Timestamp, status: int) -> None:
     endless = Endless()
-    responses.post(TSA, body=io.BufferedReader(endless), auto_calculate_content_length=False)
+    responses.post(
+        TSA,
+        body=io.BufferedReader(endless),
+        status=status,
+        headers={"Location": TSA},
+        auto_calculate_content_length=False,
+    )
     with pytest.raises(TimestampUnavailableError):
         timestamp(b"cut")
     assert endless.sent >= 1 << 20
