@@ -52,15 +52,12 @@ class Reader(Protocol):
     @property
     def name(self) -> str:
         """The target's name for people: a folder's path or an `s3://` URL."""
-        ...
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Every file whose path starts with `prefix`, in no particular order."""
-        ...
 
     def open(self, path: str) -> BinaryIO:
         """A stream of the file's bytes; the caller closes it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,6 @@ class LockReader(Protocol):
         Raises:
             TargetError: it may not be read.
         """
-        ...
 
 
 NOTE_BYTES = 1 << 16

@@ -97,7 +97,7 @@ class SealedWrites:
             self.client.delete_object(Bucket=at.bucket, Key=at.key)
         return {name: stored for name, stored in found.items() if name not in others}
 
-    def _lock(self, stored: Stored, lock: Lock) -> Stored:
+    def _lock(self, stored: Stored, lock: Lock) -> None:
         place: dict[str, Any] = {"Bucket": stored.location.bucket, "Key": stored.location.key}
         if stored.version_id is not None:
             place["VersionId"] = stored.version_id
@@ -113,7 +113,6 @@ class SealedWrites:
                 "have Object Lock (set when it is created), and we need s3:PutObjectRetention and "
                 "s3:PutObjectLegalHold; or unset CUSTODY_LOCK_MODE and CUSTODY_LEGAL_HOLD."
             ) from error
-        return stored
 
     def put(self, writes: Sequence[Write], lock: Lock | None) -> None:
         """Put the files of a seal, and last the log's tiles; the head is `put_head`'s."""

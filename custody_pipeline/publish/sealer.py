@@ -31,10 +31,7 @@ from custody_pipeline.evidence.cut.records import leaf_hash
 from custody_pipeline.evidence.cut.seal import CLAIM, HEAD, SEALING, Agreed, Bundle, Draft, Sealed, recover, seal
 from custody_pipeline.evidence.log.checkpoint import Head, InconsistentHeadError, read_checkpoint, verify_checkpoint
 from custody_pipeline.evidence.reader import TargetError, read
-from custody_pipeline.io.objects import (
-    UploadError,
-    put_bytes,
-)
+from custody_pipeline.io.objects import UploadError, put_bytes
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.claims import Claims, SealingError, State, sign_agreed, sign_bundle

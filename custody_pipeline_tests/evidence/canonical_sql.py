@@ -8,17 +8,15 @@ from collections.abc import Mapping
 from custody_pipeline.evidence.cut.records import SALT_MEMBER, _in_utf16_order, _quoted
 
 
-def canonical_sql(columns: Mapping[str, str], salt: str = SALT_MEMBER) -> str:
-    """A DuckDB expression (VARCHAR) that computes the record of a row.
+def canonical_sql(columns: Mapping[str, str]) -> str:
+    """A DuckDB expression (VARCHAR) that computes the record of a row with its salt.
 
     Args:
-        columns: column name → DuckDB type as `DESCRIBE` prints it.
-        salt: name of the column that holds the salt in hex.
+        columns: column name → DuckDB type as `DESCRIBE` prints it, without the salt's.
     """
-    members = []
-    for name in _in_utf16_order([SALT_MEMBER, *(name for name in columns if name != salt)]):
-        source, kind = (salt, "VARCHAR") if name == SALT_MEMBER else (name, columns[name])
-        value = _json_sql(_text_sql(name, _identifier(source), kind))
+    members, kinds = [], {SALT_MEMBER: "VARCHAR", **columns}
+    for name in _in_utf16_order(kinds):
+        value = _json_sql(_text_sql(name, _identifier(name), kinds[name]))
         members.append(f"{_literal(_quoted(name) + ':')} || {value}")
     return "'{' || " + " || ',' || ".join(members) + " || '}'"
 

@@ -12,14 +12,10 @@ from custody_pipeline.evidence.reader import Entry
 class MemoryReader:
     """Files held in memory: path → bytes."""
 
-    def __init__(self, files: dict[str, bytes], name: str = "memory") -> None:
-        self._files = files
-        self._name = name
+    name = "memory"
 
-    @property
-    def name(self) -> str:
-        """The name given to the prefix."""
-        return self._name
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self._files = files
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Every file."""

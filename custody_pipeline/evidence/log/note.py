@@ -57,11 +57,9 @@ class Signer(Protocol):
     @property
     def verifier(self) -> Verifier:
         """The key that checks this signer's signatures."""
-        ...
 
     def sign(self, message: bytes) -> bytes:
         """64 bytes: the Ed25519 signature over `message` (at most 4,096 bytes)."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,6 @@ class TileError(ValueError):
     """A tile is missing, or does not fit the tree's size."""
 
 
-class TileMissingError(TileError):
-    """A tile is not there."""
-
-
 def tile_path(level: int, index: int, width: int = WIDTH) -> str:
     """`tile/<L>/<N>[.p/<W>]`, relative to the log's prefix; index 1234067 is written `x001/x234/067`."""
     digits = f"{index % 1000:03d}"
@@ -104,7 +100,7 @@ class TileTree:
             if len(data) < width * HASH_BYTES or len(data) % HASH_BYTES:
                 raise TileError(f"{self._prefix}{path} has {len(data)} bytes; {width * HASH_BYTES} are needed")
             return data[: width * HASH_BYTES]
-        raise TileMissingError(f"{self._prefix}{tile_path(level, index, width)} is missing")
+        raise TileError(f"{self._prefix}{tile_path(level, index, width)} is missing")
 
     def node(self, level: int, index: int) -> bytes:
         """Hash of the complete subtree (level, index)."""

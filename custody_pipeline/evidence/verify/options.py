@@ -26,7 +26,6 @@ class MediaReader(Protocol):
             FileNotFoundError: no such object or version.
             TargetError: the object could not be read.
         """
-        ...
 
 
 @dataclass(frozen=True)
