@@ -286,6 +286,26 @@ def test_gaps_of_a_night_that_nobody_collected_are_unknown_not_none(
         assert ended(monkeypatch, *command, "--date", str(tomorrow)) == 64
 
 
+def test_the_report_knows_of_a_run_that_failed_since_the_snapshot(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUSTODY_HOME", str(settings.home))
+    with Warehouse(settings).open() as con:
+        model(con, settings, MONDAY)
+        con.execute("UPDATE custody.nights SET completeness = 'established', collected_at = TIMESTAMP '2026-11-03'")
+        published(con, MONDAY)
+        snapshot_for_analysts(con, settings)
+    assert ended(monkeypatch, "report", "--date", "2026-11-02") == 0
+    with Warehouse(settings).open() as con:
+        fail(con, MONDAY)
+    capsys.readouterr()
+    assert ended(monkeypatch, "report", "--date", "2026-11-02") == 2
+    told = capsys.readouterr().out
+    assert told.endswith("It cannot be said yet. The last run failed; see custody status.\n")
+    page = Path(told.splitlines()[0]).read_text()
+    assert "established, and its last run failed" in page
+
+
 @pytest.mark.parametrize(
     ("tag", "ends", "told"),
     [

@@ -130,6 +130,17 @@ def test_a_second_writer_waits_and_is_told_what_for_and_what_to_do(
     assert caplog.messages == [f"waiting for another run, which holds {settings.warehouse_path}"]
 
 
+def test_who_cannot_lock_the_warehouse_may_read_it_and_not_write_it(settings: Settings) -> None:
+    with Warehouse(settings).open():
+        pass
+    (settings.home / "warehouse.lock").unlink()
+    (settings.home / "warehouse.lock").mkdir()  # fails for every user, as a file does for one without rights
+    with Warehouse(settings).open(read_only=True) as con:
+        assert con.execute("SELECT count(*) FROM raw.publications").fetchone() == (0,)
+    with pytest.raises(OSError, match=r"warehouse\.lock"):
+        Warehouse(settings).open().__enter__()
+
+
 def test_reading_before_the_first_night_says_what_to_run(settings: Settings) -> None:
     with pytest.raises(WarehouseError, match="custody run --date"), Warehouse(settings).open(read_only=True):
         pass

@@ -47,11 +47,12 @@ def report(
 
     Its numbers open CSV files beside it. Without a date: the newest night. Exit status 0 complete, 1 not, 2 not known.
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from custody_pipeline.cli.retention_commands import deadlines
     from custody_pipeline.fleet.overview import analyst_database
     from custody_pipeline.operations.night_report import night_report, write_report
+    from custody_pipeline.operations.status import nights_not_published
 
     if (night and (first or last or matter)) or (first and last and first > last):
         raise typer.BadParameter("give --date, or --from and --to, the earlier day first, or --matter")
@@ -62,6 +63,7 @@ def report(
     else:
         scope = _of_nights(settings, *days)
         name = str(scope.first) if scope.first == scope.last else f"{scope.first}_{scope.last}"
+    scope = replace(scope, failed=frozenset(nights_not_published(settings)))
     with analyst_database(settings) as con:
         if as_json:
             found = night_report(con, scope)

@@ -5,7 +5,6 @@ Belongs here: one recording's story and the list of gaps, as data. Does not: pri
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from difflib import get_close_matches
@@ -14,13 +13,12 @@ from typing import Any
 import duckdb
 import orjson
 
-from custody_pipeline.fleet.overview import analyst_database, overview, record_acts
+from custody_pipeline.fleet.overview import analyst_database, record_acts
 from custody_pipeline.models.mapping_file import load_mapping
+from custody_pipeline.operations.status import nights_not_published
 from custody_pipeline.publish.completeness import completeness_of
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.connection import WarehouseError
 from custody_pipeline.warehouse.ledger import Act, Actor
-from custody_pipeline.warehouse.night_states import NOT_PUBLISHED, night_states
 from custody_pipeline.warehouse.sql_text import rows_of, table_columns
 
 # Name for people, resource, its name among the sources of tags, and whether it is shown without a document.
@@ -243,8 +241,5 @@ def unsettled(settings: Settings, wanted: GapFilter) -> int:
                 "WHERE completeness <> 'established' OR state IN ('failed', 'missing')"
             ).fetchall()
             found = {night for (night,) in rows}
-    # No snapshot is written after a night that failed or never ran. A night that is running holds the warehouse.
-    with suppress(WarehouseError, OSError), overview(settings, lock_timeout=0) as con:
-        if con is not None:
-            found |= {night for night, now in night_states(con, settings).items() if now.state in NOT_PUBLISHED}
+    found |= nights_not_published(settings)
     return sum((wanted.first or night) <= night <= (wanted.last or night) for night in found)

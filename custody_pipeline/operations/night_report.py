@@ -63,6 +63,7 @@ class Scope:
 
     Attributes:
         arguments: those of `custody gaps` for the same scope, with a leading space.
+        failed: nights whose last run failed, of which the snapshot may not know yet.
     """
 
     first: date
@@ -70,6 +71,7 @@ class Scope:
     title: str
     arguments: str = ""
     keys: tuple[tuple[date, str, str], ...] | None = None
+    failed: frozenset[date] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,8 @@ def _nights(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]
         for name in ("recordings", "present", "explained", "unexplained", "complete", "gaps", "excluded"):
             row[name] = int(row[name] or 0)
         row["words"] = _WORDS.get(row["completeness"] or "", "never collected")
+        if row["night"] in scope.failed:
+            row["state"] = "failed"
         if row["state"] in ("open", "provisional"):
             row["words"] += ", and may still change"
         if row["state"] == "failed" and row["collected"]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
@@ -95,13 +95,13 @@ class Warehouse:
         # The thread that closes a kept connection is not the one that opened it.
         lock = FileLock(path.with_suffix(".lock"), timeout=self.lock_timeout, thread_local=False)
         try:
-            try:
-                lock.acquire(timeout=min(_SAID_AFTER_SECONDS, self.lock_timeout))
-            except Timeout:
-                logger.warning("waiting for another run, which holds %s", path)
-                lock.acquire()
+            self._acquire(lock)
         except Timeout as error:
             raise _busy(path, self.lock_timeout) from error
+        except OSError:
+            # Who may only read the home cannot lock it. DuckDB refuses to read a file that a run has open.
+            if not read_only:
+                raise
         try:
             self._prepare(read_only)
             con = self._connect(path, read_only)
@@ -113,6 +113,13 @@ class Warehouse:
                 con.close()
         finally:
             lock.release()
+
+    def _acquire(self, lock: BaseFileLock) -> None:
+        try:
+            lock.acquire(timeout=min(_SAID_AFTER_SECONDS, self.lock_timeout))
+        except Timeout:
+            logger.warning("waiting for another run, which holds %s", self.path)
+            lock.acquire()
 
     def _prepare(self, read_only: bool) -> None:
         """Make sure that the file is there, while the lock is held."""
