@@ -373,6 +373,15 @@ class Night:
         order = ", ".join(self.models[f"custody.{name}"].grain)
         return self.query(f"SELECT * FROM custody.{name} WHERE partition_date = ? ORDER BY {order}", [self.day])
 
+    def source(self, name: str) -> Row:
+        """The coverage row of a source."""
+        return next(row for row in self.table("coverage") if row["source"] == name)
+
+    def balance(self, source: str) -> tuple[int, int, int, int]:
+        """What a source expected, and what of it is present, explained and unexplained."""
+        row = next(row for row in self.table("reconciliation") if row["source"] == source)
+        return row["expected"], row["present"], row["explained"], row["unexplained"]
+
     def query(self, sql: str, values: list[Any] | None = None) -> list[Row]:
         """Rows as dicts."""
         self._bring(re.findall(r"\b(?:staging|custody)\.\w+", sql))

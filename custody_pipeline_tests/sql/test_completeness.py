@@ -17,19 +17,9 @@ if TYPE_CHECKING:
     from custody_pipeline_tests.sql.conftest import Night
 
 NEEDED = {
-    "export_objects",
-    "conversation_details",
-    "recording_metadata",
-    "export_jobs",
-    "export_failures",
-    "orphan_recordings",
-    "listed_recordings",
-}
-
-
-def balance(night: Night, source: str) -> tuple[int, int, int, int]:
-    (row,) = [row for row in night.table("reconciliation") if row["source"] == source]
-    return row["expected"], row["present"], row["explained"], row["unexplained"]
+    "export_objects", "conversation_details", "recording_metadata", "export_jobs", "export_failures",
+    "orphan_recordings", "listed_recordings",
+}  # fmt: skip
 
 
 def claim(night: Night) -> tuple[str, dict[str, str]]:
@@ -42,8 +32,7 @@ def test_a_night_is_established_only_if_every_needed_source_answered_whole(night
     night.call()
     night.run()
     assert claim(night) == ("established", dict.fromkeys(sorted(NEEDED), "whole"))
-    details = {part["source"]: part["detail"] for part in night.table("coverage")}
-    assert details["recording_metadata"].startswith("1 conversations were not read one by one")
+    assert night.source("recording_metadata")["detail"].startswith("1 conversations were not read one by one")
 
 
 @pytest.mark.parametrize(
@@ -59,8 +48,7 @@ def test_a_source_that_is_not_whole_leaves_the_night_not_established(night: Nigh
         night.model(only={"staging.receipts", "custody.reconciliation", "custody.coverage", "custody.nights"})
         completeness, states = claim(night)
         assert (source, completeness, states[source]) == (source, "not_established", state)
-        detail = next(part["detail"] for part in night.table("coverage") if part["source"] == source)
-        assert "yet" not in (detail or ""), "waiting would not help"
+        assert "yet" not in (night.source(source)["detail"] or ""), "waiting would not help"
 
 
 @pytest.mark.parametrize(
@@ -125,8 +113,8 @@ def test_what_cannot_be_read_may_name_a_recording_a_tag_or_an_access(night: Nigh
     night.call()
     night.rows[source].append({"document_state": "truncated"})
     night.run()
-    states = {part["source"]: (part["state"], part["detail"]) for part in night.table("coverage")}
-    assert (claim(night)[0], states[source]) == ("not_established", ("partial", "1 could not be read"))
+    found = night.source(source)
+    assert (claim(night)[0], found["state"], found["detail"]) == ("not_established", "partial", "1 could not be read")
 
 
 WHOLE_NIGHT = {"interval_start": "2026-11-02 00:00:00", "interval_end": "2026-11-03 00:00:00"}
@@ -143,7 +131,7 @@ def test_a_job_that_states_more_recordings_than_are_known_makes_the_night_incomp
     night.run()
     carried_over(night)
     night.model()
-    assert balance(night, "job_totals") == (1000, 1, 0, 999)
+    assert night.balance("job_totals") == (1000, 1, 0, 999)
     assert claim(night)[0] == "incomplete"
     assert [row["source"] for row in night.check("no_unexplained_recording")] == ["job_totals"]
 
@@ -153,7 +141,7 @@ def test_without_the_night_before_a_difference_leaves_the_night_not_established(
     night.call()
     night.job(total_recordings=2, **WHOLE_NIGHT)
     night.run()
-    assert balance(night, "job_totals") == (2, 1, 1, 0)
+    assert night.balance("job_totals") == (2, 1, 1, 0)
     completeness, states = claim(night)
     assert (completeness, states["export_jobs"]) == ("not_established", "partial")
 
@@ -169,7 +157,7 @@ def test_a_call_begun_the_evening_before_is_among_those_that_a_job_states(
     night.run()
     carried_over(night, end)
     night.model()
-    assert balance(night, "job_totals") == expected
+    assert night.balance("job_totals") == expected
 
 
 def test_a_conversation_that_goes_on_after_the_night_is_carried_over(night: Night) -> None:
@@ -209,9 +197,8 @@ def test_an_interface_of_audits_that_refuses_was_not_asked(night: Night) -> None
         "UPDATE raw.extraction_receipts SET failures = 1, detail = 'HTTP 403' WHERE resource = 'recording_audits'"
     )
     night.model()
-    states = {part["source"]: (part["state"], part["detail"]) for part in night.table("coverage")}
-    assert states["recording_audits"] == ("not_asked", "HTTP 403")
-    assert claim(night)[0] == "established"
+    found = night.source("recording_audits")
+    assert (claim(night)[0], found["state"], found["detail"]) == ("established", "not_asked", "HTTP 403")
 
 
 def test_what_a_whole_source_could_not_see_stands_beside_a_wrong_clock(night: Night) -> None:
@@ -223,8 +210,7 @@ def test_what_a_whole_source_could_not_see_stands_beside_a_wrong_clock(night: Ni
         "started_at = if(landing_id < '002', TIMESTAMP '2026-12-02', TIMESTAMP '2026-12-01')"
     )
     night.model()
-    details = {row["source"]: row["detail"] for row in night.table("coverage")}
-    assert "a clock was wrong; versioning is off" in details["export_objects"]
+    assert "a clock was wrong; versioning is off" in night.source("export_objects")["detail"]
 
 
 def test_sessions_without_an_id_are_expected_each_by_itself(night: Night) -> None:
@@ -234,7 +220,7 @@ def test_sessions_without_an_id_are_expected_each_by_itself(night: Night) -> Non
     for leg in (*legs, *night.leg("customer")["sessions"]):
         leg["recording"] = leg in legs
     night.run()
-    assert balance(night, "details_sessions") == (2, 1, 0, 1)
+    assert night.balance("details_sessions") == (2, 1, 0, 1)
     assert claim(night)[0] == "incomplete"
 
 
@@ -248,8 +234,7 @@ def test_the_load_that_was_taken_last_counts_whatever_its_clock_said(night: Nigh
     night.model()
     assert night.row()["custom_data_legal_hold"] == "true"
     assert {row["landing_id"][:3] for row in night.check("clock_steady")} == {"002"}
-    details = {row["source"]: row["detail"] for row in night.table("coverage")}
-    assert "a clock was wrong" in details["export_objects"]
+    assert "a clock was wrong" in night.source("export_objects")["detail"]
     # Loads of an earlier version have no sequence, and come before all others.
     night.con.execute("UPDATE raw.extraction_receipts SET sequence = NULL WHERE landing_id < '002'")
     night.model()
@@ -261,7 +246,7 @@ def test_a_job_of_several_nights_states_nothing_about_one(night: Night) -> None:
     night.call()
     night.job(total_recordings=1000, interval_start="2026-11-01 00:00:00", interval_end="2026-11-08 00:00:00")
     night.run()
-    assert balance(night, "job_totals") == (0, 0, 0, 0)
+    assert night.balance("job_totals") == (0, 0, 0, 0)
 
 
 def screen_of_the_agent(night: Night) -> None:
@@ -292,7 +277,7 @@ def test_a_screen_of_which_the_flag_alone_is_left_has_a_row(night: Night) -> Non
         "the screen of participant c1-agent-1 was recorded; the recording interface does not have it"
     )
     assert night.row("screen:c1-agent-1")["session_id"] == "c1-agent-1-session"
-    assert balance(night, "details_sessions") == (2, 1, 1, 0)
+    assert night.balance("details_sessions") == (2, 1, 1, 0)
 
 
 @pytest.mark.parametrize("session", ["c1-agent-1-session", "c1-agent-1-screen", "of nobody", None])
@@ -308,7 +293,7 @@ def test_a_screen_recording_answers_the_flag_of_its_participant(night: Night, se
     night.export("c1", "r2")
     night.run()
     assert screens(night) == []
-    assert balance(night, "details_sessions") == (2, 2, 0, 0)
+    assert night.balance("details_sessions") == (2, 2, 0, 0)
 
 
 def test_the_screen_recording_of_one_agent_does_not_stand_for_that_of_another(night: Night) -> None:
@@ -334,7 +319,7 @@ def test_a_screen_recording_does_not_stand_for_lost_audio(night: Night) -> None:
     missing = [row for row in night.table("chain_of_custody") if row["recording_id"].startswith("session:")]
     assert len(missing) == 1
     assert missing[0]["custody_status"] == "gap"
-    assert balance(night, "details_sessions") == (1, 0, 1, 0)
+    assert night.balance("details_sessions") == (1, 0, 1, 0)
 
 
 @pytest.mark.parametrize(("named", "told"), [("c1-agent-1-session", ""), (None, ", or another one")])
@@ -376,7 +361,7 @@ def test_a_session_that_one_of_two_documents_flags_was_recorded(night: Night, fl
     night.run()
     rows = [row["recording_id"] for row in night.table("chain_of_custody")]
     assert rows == ["screen:c1-agent-1", "session:c1-agent-1-session"]
-    assert balance(night, "details_sessions")[0] == 2
+    assert night.balance("details_sessions")[0] == 2
 
 
 @pytest.mark.parametrize(("name", "rows"), [("c1-agent-1", ["screen:c1-agent-1"]), (None, ["screen:s1", "screen:s2"])])
@@ -412,7 +397,7 @@ def test_neither_a_snippet_nor_a_screen_stands_for_lost_audio(night: Night, give
     given(night)
     night.run()
     assert [row["recording_id"] for row in night.table("chain_of_custody")] == ["r1", "session:c1-agent-1-session"]
-    assert balance(night, "details_sessions") == (1, 0, 1, 0)
+    assert night.balance("details_sessions") == (1, 0, 1, 0)
 
 
 def test_a_sidecar_may_write_its_ids_in_capitals(night: Night) -> None:
@@ -434,8 +419,7 @@ def test_an_answer_that_was_no_conversation_is_no_capture(
     if second:
         night.capture("10:06:00", agent=HEALTHY_AGENT)
     night.run()
-    states = {part["source"]: part["state"] for part in night.table("coverage")}
-    assert (states["captures"], night.reasons("r1")) == (state, reasons)
+    assert (night.source("captures")["state"], night.reasons("r1")) == (state, reasons)
 
 
 def test_a_capture_under_the_day_of_its_event_is_of_the_night_that_has_the_conversation(night: Night) -> None:
@@ -478,11 +462,9 @@ def test_a_recording_that_no_source_names_any_more_keeps_its_row(
         night.metadata("c1")
     night.run()
     assert night.reasons() == {"OBJECT_MISSING" if was_exported else reason}
-    assert balance(night, "recordings") == (1, 0, 1, 0)
-    assert (night.row()["custody_status"], night.row()["media_state"]) == (
-        "gap",
-        "removed" if was_exported else "not_exported",
-    )
+    assert night.balance("recordings") == (1, 0, 1, 0)
+    assert night.row()["custody_status"] == "gap"
+    assert night.row()["media_state"] == ("removed" if was_exported else "not_exported")
     assert night.check("row_conservation") == night.check("gaps_told") == []
     before = night.sha256()
     night.run()
@@ -520,7 +502,7 @@ def test_a_session_that_an_earlier_load_flagged_as_recorded_keeps_its_row(
         ("screen:c1-agent-1", ["RECORDING_NOT_FOUND"]),
         ("session:c1-agent-1-session", ["RECORDING_NOT_FOUND"]),
     ]
-    assert balance(night, "details_sessions") == (2, 0, 2, 0)
+    assert night.balance("details_sessions") == (2, 0, 2, 0)
     assert all("/landing/001-conversation_details.ndjson.gz#L1" in row["evidence"] for row in night.table("gaps"))
     settings = Settings(export_url="s3://exports", publish_url="s3://dataset")
     assert "flagged_before" in recordings_to_read(night.con, settings, NIGHT)["c1"]
@@ -646,9 +628,9 @@ def test_a_conversation_that_the_job_has_no_more_leaves_the_night_not_establishe
     night.load()
     night.rows["conversation_details"].clear()
     night.run()
-    details = {part["source"]: (part["state"], part["detail"]) for part in night.table("coverage")}
-    assert details["conversation_details"] == ("partial", "1 conversations that other answers have are missing")
-    assert claim(night)[0] == "not_established"
+    found = night.source("conversation_details")
+    told = "1 conversations that other answers have are missing"
+    assert (claim(night)[0], found["state"], found["detail"]) == ("not_established", "partial", told)
 
 
 @pytest.mark.parametrize(

@@ -20,40 +20,22 @@ if TYPE_CHECKING:
 ACTOR = Actor("counsel", "1", "c0ffee")
 
 
-def balance(night: Night) -> dict[str, tuple[int, int, int, int]]:
-    names = ("expected", "present", "explained", "unexplained")
-    return {row["source"]: tuple(row[name] for name in names) for row in night.table("reconciliation")}
-
-
 def publish(night: Night, revision: int) -> None:
     """What publishing writes back."""
-    night.insert(
-        "publications",
-        [
-            {
-                "revision": revision,
-                "published_at": "2026-11-09 00:00:00",
-                "completeness": "established",
-                "cut_sha256": f"{revision:064}",
-            }
-        ],
-    )
+    told = {"published_at": "2026-11-09 00:00:00", "completeness": "established", "cut_sha256": f"{revision:064}"}
+    night.insert("publications", [{"revision": revision, **told}])
     append_row_versions(night.con, night.day, counted_as=revision, revision=revision)
 
 
 def test_an_empty_night_has_every_table_and_every_source(night: Night) -> None:
     night.run()
     assert night.table("chain_of_custody") == []
-    assert set(balance(night).values()) == {(0, 0, 0, 0)}
-    assert len(balance(night)) == 14
+    sources = [row["source"] for row in night.table("reconciliation")]
+    assert [night.balance(source) for source in sources] == [(0, 0, 0, 0)] * 14
     for name in (
-        "row_conservation",
-        "no_unexplained_recording",
-        "digests_present",
-        "header_complete",
-        "schema_unchanged",
+        "row_conservation", "no_unexplained_recording", "digests_present", "header_complete", "schema_unchanged",
         "gaps_told",
-    ):
+    ):  # fmt: skip
         assert night.check(name) == []
 
 
@@ -68,11 +50,10 @@ def test_expected_is_present_plus_explained(night: Night) -> None:
          "object_role": "other", "key_finding": "unrecognised", "object_bytes": 3}
     )  # fmt: skip
     night.run()
-    found = balance(night)
-    assert found["recordings"] == (2, 1, 1, 0)
-    assert found["details_sessions"] == (2, 1, 1, 0)
-    assert found["recording_metadata"] == (1, 0, 1, 0)
-    assert found["bucket_keys"] == (3, 2, 1, 0)
+    assert night.balance("recordings") == (2, 1, 1, 0)
+    assert night.balance("details_sessions") == (2, 1, 1, 0)
+    assert night.balance("recording_metadata") == (1, 0, 1, 0)
+    assert night.balance("bucket_keys") == (3, 2, 1, 0)
     detail = {row["source"]: json.loads(row["detail"]) for row in night.table("reconciliation")}
     assert detail["recordings"] == {"OBJECT_MISSING": 1}
     assert night.check("gaps_told") == []
@@ -87,7 +68,7 @@ def test_overlapping_jobs_count_a_recording_once(night: Night) -> None:
     night.job()
     night.job(job_id="j2", requested_at="2026-11-03 05:00:00")
     night.run()
-    assert balance(night)["export_jobs"] == (1, 1, 0, 0)
+    assert night.balance("export_jobs") == (1, 1, 0, 0)
     assert night.row()["export_job_id"] == "j2"
 
 
@@ -163,10 +144,8 @@ def test_a_failed_load_leaves_the_earlier_one_current(night: Night) -> None:
     night.call()
     night.run()
     before = night.table("chain_of_custody")
-    night.insert(
-        "extraction_receipts",
-        [{"landing_id": "999", "resource": "conversation_details", "receipt_state": "failed"}],
-    )
+    failed = {"landing_id": "999", "resource": "conversation_details", "receipt_state": "failed"}
+    night.insert("extraction_receipts", [failed])
     night.model()
     assert night.table("chain_of_custody") == before
 
@@ -285,10 +264,7 @@ def test_a_bucket_alone_still_gives_the_dataset(night: Night) -> None:
     night.api = False
     night.run()
     assert [row["gap_reasons"] for row in night.table("chain_of_custody")] == [["SOURCE_NOT_CONFIGURED"]] * 2
-    assert {name: night.check(name) for name in ("row_conservation", "no_unexplained_recording")} == {
-        "row_conservation": [],
-        "no_unexplained_recording": [],
-    }
+    assert night.check("row_conservation") == night.check("no_unexplained_recording") == []
     assert night.table("nights")[0]["unexplained"] == 0
 
 
@@ -345,11 +321,7 @@ def test_acts_are_added_to_the_events_as_the_model_would_place_them(night: Night
     began = datetime(2027, 1, 1)
     acts = [
         Act(night.day, "packaged", what=what, why="request 4", how="so", occurred_at=began, **of_call)
-        for of_call in (
-            {"conversation_id": "c1", "recording_id": "r1"},
-            {"conversation_id": "c1", "recording_id": "new"},
-            {},
-        )
+        for of_call in (*({"conversation_id": "c1", "recording_id": name} for name in ("r1", "new")), {})
         for what in ("listening copy", "audio")
     ]
     left = Act(night.day, "held", what="it", why="its process was killed", how="so", occurred_at=datetime(2026, 12, 31))
@@ -410,13 +382,9 @@ def test_a_publication_is_an_event_of_the_night_with_the_cut_before_and_after(ni
     publish(night, 2)
     night.model()
     events = [row for row in night.table("custody_events") if not row["conversation_id"]]
-    assert [(row["action"], row["what"]) for row in events] == [
-        ("published", "revision 1"),
-        ("published", "revision 2"),
-    ]
-    assert [(row["sha256_before"], row["sha256_after"]) for row in events] == [
-        (None, f"{1:064}"),
-        (f"{1:064}", f"{2:064}"),
+    assert [(row["action"], row["what"], row["sha256_before"], row["sha256_after"]) for row in events] == [
+        ("published", "revision 1", None, f"{1:064}"),
+        ("published", "revision 2", f"{1:064}", f"{2:064}"),
     ]
 
 
