@@ -215,7 +215,8 @@ class _Check:
                 text = f"puts {write.name!r}, the mapping expects {meant!r}: rename one, or add an alias to the mapping"
                 yield Note(write.line, text)
         for variable in unsaved_variables(self.document):
-            short = _plain(variable.name.split(".", 1)[1])
+            # A template's placeholder has no scope before a dot.
+            short = _plain(variable.name.partition(".")[2] or variable.name)
             meant = next((tag for name, tag in mapped.items() if name and (name in short or short == name)), None)
             which = f" with the name {meant!r}" if meant else ""
             text = (

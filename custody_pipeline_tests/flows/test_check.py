@@ -470,8 +470,9 @@ def update(**variables: str) -> Action:
     return {"updateData": {"name": "Remember", "statements": statements}}
 
 
-def test_a_variable_that_never_reaches_participant_data_gets_the_hint() -> None:
-    report = check_flow(one_task(update(**{"Flow.LegalHold": '"yes"'}), disconnect()), [HOLD])
+@pytest.mark.parametrize("name", ["Flow.LegalHold", "LegalHold", "LegalHold."])
+def test_a_variable_that_never_reaches_participant_data_gets_the_hint(name: str) -> None:
+    report = check_flow(one_task(update(**{name: '"yes"'}), disconnect()), [HOLD])
     assert "add Set Participant Data with the name 'Legal-Hold'" in report.hints[0].text
 
 
