@@ -25,7 +25,7 @@ from custody_pipeline.cli import capture_commands, flow_commands, matter_command
 from custody_pipeline.cli import erase_commands, retention_commands, help_commands  # noqa: F401
 
 # isort: on
-from custody_pipeline.cli.shared import INCOMPLETE, OK, USAGE, app, say_after_silence, stop
+from custody_pipeline.cli.shared import INCOMPLETE, OK, USAGE, app, complain, say_after_silence, stop
 from custody_pipeline.io.private import keep_private
 
 __all__ = ["app", "main"]
@@ -77,7 +77,7 @@ def main() -> NoReturn:
 
         stop(*ending_of(error))
     if status == INTERRUPTED:  # typer returns it for Ctrl-C
-        print("stopped: what was published stays, and the next run takes up the night again", file=sys.stderr)  # noqa: T201
+        complain("stopped: what was published stays, and the next run takes up the night again")
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(INTERRUPTED)  # no thread is waited for: it may be in a pause of minutes

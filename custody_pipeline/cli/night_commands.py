@@ -23,6 +23,7 @@ from custody_pipeline.cli.shared import (
     Profiled,
     answer,
     app,
+    complain,
     console_of_stdout,
     not_future,
     print_json,
@@ -71,7 +72,7 @@ def run(
     if outcome.profile is not None and not as_json:
         print(f"\n{outcome.profile.table()}\n\n  kept as {outcome.profile_path}")  # noqa: T201
     for problem in outcome.problems:
-        print(problem, file=sys.stderr)  # noqa: T201
+        complain(problem)
     raise typer.Exit(outcome.status)
 
 
@@ -91,7 +92,7 @@ def _run_nights(first: date, last: date, *, as_json: bool, verbose: bool, profil
         if not as_json:
             print(night_line(night, outcome.summary, outcome.status), flush=True)  # noqa: T201
         for problem in outcome.problems:
-            print(f"{night}: {problem}", file=sys.stderr)  # noqa: T201
+            complain(f"{night}: {problem}")
     if as_json:
         print_json([outcome.to_dict() for outcome in outcomes])
     return max(outcome.status for outcome in outcomes)

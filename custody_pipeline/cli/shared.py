@@ -80,11 +80,20 @@ Home = Annotated[Path, typer.Option("--home", envvar="CUSTODY_HOME", help="Folde
 
 
 def stop(message: str, status: int) -> NoReturn:
-    """Print one line on stderr and exit with `status`."""
-    from custody_pipeline.io.escaping import escaped
-
-    print(escaped(message), file=sys.stderr)  # noqa: T201
+    """Say on stderr why the command ends, and exit with `status`."""
+    complain(message)
     sys.exit(status)
+
+
+def complain(message: str, indent: str = "") -> None:
+    """Print on stderr: one line, or several on a terminal that is narrower. Foreign text is escaped."""
+    import shutil
+
+    from custody_pipeline.io.escaping import escaped, folded
+
+    width = shutil.get_terminal_size().columns
+    text = folded(message, width - len(indent), "", f"{'':{len(indent)}}") if sys.stderr.isatty() else escaped(message)
+    print(f"{indent}{text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def tell(text: str, further: int | None = None) -> None:
@@ -186,15 +195,9 @@ def console_of_stdout() -> Console:
 
 
 def say(message: str) -> None:
-    """Progress on stderr: one line, or several on a terminal that is narrower."""
+    """Progress on stderr."""
     _spoken.set()
-    import shutil
-
-    from custody_pipeline.io.escaping import escaped, folded
-
-    is_terminal = sys.stderr.isatty()
-    message = folded(message, shutil.get_terminal_size().columns - 4, "", "    ") if is_terminal else escaped(message)
-    print(f"  · {message}", file=sys.stderr, flush=True)  # noqa: T201
+    complain(message, "  · ")
 
 
 def acting(settings: Settings, operator: str | None = None, matter: Matter | None = None) -> Actor:

@@ -44,7 +44,7 @@ def ending_of(error: Exception) -> tuple[str, int]:
 
     error = _cause_of(error)
     if isinstance(error, (SettingsError, RefusedFileError)):
-        return str(error), USAGE
+        return "; ".join(str(error).splitlines()), USAGE
     if isinstance(error, (OtherLogError, UnknownSignerError)):
         return f"what is published was sealed with another key: {error}; {OTHER_KEY}", INCOMPLETE
     if type(error).__module__.startswith("custody_pipeline."):

@@ -57,6 +57,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def errors() -> list[tuple[Exception, int, str]]:
     return [
         (SettingsError("CUSTODY_EXPORT_URL is not set"), 64, "CUSTODY_EXPORT_URL"),
+        (SettingsError("CUSTODY_A is no setting\nCUSTODY_B is 'x'"), 64, "CUSTODY_A is no setting; CUSTODY_B is 'x'"),
         (MappingError(Path("mapping.yaml"), 3, "unknown field"), 64, "mapping.yaml:3"),
         (WarehouseBusyError("busy"), 2, "busy"),
         (PublishError("gone"), 2, "gone"),

@@ -36,6 +36,18 @@ def test_a_silent_command_says_what_it_does(
     assert max(map(len, told.splitlines())) <= 80
 
 
+def test_why_a_command_ends_is_said_within_the_terminal_and_in_one_line_of_a_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for is_terminal, lines in ((True, 4), (False, 1)):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        with pytest.raises(SystemExit, match="2"):
+            shared.stop("the bucket does not answer " * 10, 2)
+        told = capsys.readouterr().err.splitlines()
+        assert len(told) == lines
+        assert is_terminal == (max(map(len, told)) <= 80)
+
+
 def test_a_command_that_has_said_something_says_no_more(capsys: pytest.CaptureFixture[str]) -> None:
     shared.say("reading")
     shared.say_after_silence(["status"])
