@@ -26,16 +26,8 @@ ASKING = (
     "matter gather m", "matter hold m", "matter release m",
 )  # fmt: skip
 LOCAL = (
-    "env",
-    "status",
-    "gaps",
-    "report",
-    "help",
-    "retention show",
-    "key show",
-    "verify ./copy",
-    "flow check flow.yaml",
-)
+    "env", "status", "gaps", "report", "help", "retention show", "key show", "verify ./copy", "flow check flow.yaml",
+)  # fmt: skip
 
 
 class ServersStartedError(Exception):

@@ -15,30 +15,32 @@ AT = datetime(2026, 11, 3, 2, 30)
 
 def tag(value: str | None, source: str = "details", *, key: str = "Legal-Hold", **other: Any) -> dict[str, Any]:
     return {
-        "tag_key": key,
-        "tag_value": value,
-        "source": source,
-        "participant_id": "p1",
-        "participant_purpose": "agent",
-        "observed_at": AT,
-        "still_there": True,
-        "is_resolved": False,
-        **other,
-    }
+        "tag_key": key, "tag_value": value, "source": source, "participant_id": "p1", "participant_purpose": "agent",
+        "observed_at": AT, "still_there": True, "is_resolved": False, **other,
+    }  # fmt: skip
+
+
+def gap(**fields: Any) -> dict[str, Any]:
+    return {
+        "reason": "TAG_VANISHED", "severity": "info", "sentence": "The tag was there before.", "detail": None,
+        "evidence": [], "recoverable": "no", "recoverable_until": None, "recheck_until": None,
+        "next_action": "Map it.", **fields,
+    }  # fmt: skip
 
 
 def printed(tags: list[dict[str, Any]], gaps: list[dict[str, Any]] | None = None) -> list[str]:
+    unknown = (
+        "object_uri",
+        "media_sha256",
+        "conversation_start",
+        "conversation_end",
+        "recording_start",
+        "recording_end",
+    )
     recording = {
-        "recording_id": "r1",
-        "conversation_id": "c1",
-        "partition_date": AT.date(),
-        "revision": 1,
-        "custody_status": "gap",
-        "custom_data_state": "present",
-        "object_uri": None,
-        "media_sha256": None,
-        **dict.fromkeys(("conversation_start", "conversation_end", "recording_start", "recording_end")),
-    }
+        "recording_id": "r1", "conversation_id": "c1", "partition_date": AT.date(), "revision": 1,
+        "custody_status": "gap", "custom_data_state": "present", **dict.fromkeys(unknown),
+    }  # fmt: skip
     screen = Console(file=io.StringIO(), width=80)
     story = {"recording": recording, "completeness": "not_established", "timeline": [], "sources": []}
     print_story(screen, {**story, "tags": tags, "gaps": gaps or []})
@@ -69,35 +71,14 @@ def test_a_long_value_takes_one_line() -> None:
 
 
 def test_a_long_sentence_is_folded_between_words() -> None:
-    gap: dict[str, Any] = {
-        "reason": "TAG_VANISHED",
-        "severity": "info",
-        "sentence": "The tag was there before. " * 9,
-        "detail": None,
-        "evidence": [],
-        "recoverable": "no",
-        "recoverable_until": None,
-        "recheck_until": None,
-        "next_action": "Find out who or what removes the tag, and when. " * 3,
-    }
-    lines = printed([], [gap])
+    action = "Find out who or what removes the tag, and when. " * 3
+    lines = printed([], [gap(sentence="The tag was there before. " * 9, next_action=action)])
     assert max(map(len, lines)) <= 80
     assert " ".join(" ".join(lines).split()).count("The tag was there before.") == 9
 
 
 def test_a_terminal_obeys_nothing_that_a_tag_or_a_detail_holds() -> None:
-    gap: dict[str, Any] = {
-        "reason": "UNMAPPED_TAG",
-        "severity": "info",
-        "sentence": "In no mapping.",
-        "detail": "\x1b[2J\r\n",
-        "evidence": [],
-        "recoverable": "yes",
-        "recoverable_until": None,
-        "recheck_until": None,
-        "next_action": "Map it.",
-    }
-    lines = printed([tag("\x1b]0;title\x07[red]\u202e", key="a\nb\x1b[31m")], [gap])
+    lines = printed([tag("\x1b]0;title\x07[red]\u202e", key="a\nb\x1b[31m")], [gap(detail="\x1b[2J\r\n")])
     assert all(line.isprintable() for line in lines)
     assert r"\x1b]0;title\x07[red]\u202e" in lines[0]
     assert lines[0].startswith(r"  a\nb\x1b[31m (agent)")
