@@ -73,18 +73,9 @@ def denied(
 
 
 def test_buckets_as_they_should_be_are_all_ok(buckets: tuple[str, str]) -> None:
-    assert {check: line.state for check, line in lines().items()} == dict.fromkeys(
-        [
-            "export bucket",
-            "export bucket versioning",
-            "export bucket versions",
-            "publish bucket",
-            "publish bucket versioning",
-            "publish bucket claims",
-            "publish bucket lock",
-        ],
-        "ok",
-    )
+    checks = [f"export bucket{what}" for what in ("", " versioning", " versions")]
+    checks += [f"publish bucket{what}" for what in ("", " versioning", " claims", " lock")]
+    assert {check: line.state for check, line in lines().items()} == dict.fromkeys(checks, "ok")
 
 
 def test_the_oldest_night_in_the_bucket_is_the_first_one_that_is_suggested(
@@ -94,13 +85,9 @@ def test_the_oldest_night_in_the_bucket_is_the_first_one_that_is_suggested(
         return next((line.state, line.advice) for line in examine() if line.check == "first night")
 
     assert told() == ("not configured", "export CUSTODY_FIRST_NIGHT=2026-11-02")
-    for day in (
-        "year=2026/month=09/day=30",
-        "year=2026/month=9/day=4",
-        "year=2026/month=2/day=30",
-        "year=0/month=1/day=1",
-    ):
-        s3.put_object(Bucket=buckets[0], Key=f"org/{day}/hour=3/conversation_id=c/recording.opus", Body=b"x")
+    for year, month, day in ((2026, "09", 30), (2026, 9, 4), (2026, 2, 30), (0, 1, 1)):
+        folder = f"org/year={year}/month={month}/day={day}"
+        s3.put_object(Bucket=buckets[0], Key=f"{folder}/hour=3/conversation_id=c/recording.opus", Body=b"x")
     assert told() == ("not configured", "export CUSTODY_FIRST_NIGHT=2026-09-04")
     monkeypatch.setenv("CUSTODY_FIRST_NIGHT", "2026-10-01")
     assert told() == ("ok", "")
@@ -213,10 +200,7 @@ def test_an_export_bucket_without_exports_is_a_warning(
     s3.put_object(Bucket=name, Key="year-end/report.pdf", Body=b"x")
     monkeypatch.setenv("CUSTODY_EXPORT_URL", f"s3://{name}")
     line = lines()["export bucket"]
-    assert (line.state, line.found) == (
-        "warning",
-        f"s3://{name} has no year=… folder: nothing was exported there",
-    )
+    assert (line.state, line.found) == ("warning", f"s3://{name} has no year=… folder: nothing was exported there")
 
 
 def test_an_archived_object_is_named_with_s3s_own_code(buckets: tuple[str, str], proxy: Proxy) -> None:

@@ -52,12 +52,8 @@ def test_lineage_begins_and_ends_outside() -> None:
     begins = {key for key, spec in found.items() if not list(spec.deps)}
     needed = {dep.asset_key.to_user_string() for spec in found.values() for dep in spec.deps}
     assert begins <= {
-        "genesys/export_bucket",
-        "genesys/platform_api",
-        "genesys/events",
-        "raw/fixity_checks",
-        "raw/erasures",
-    }
+        "genesys/export_bucket", "genesys/platform_api", "genesys/events", "raw/fixity_checks", "raw/erasures",
+    }  # fmt: skip
     assert {"custody/nights", "published/cut", "published/gaps"} <= needed
     ends = {key for key in found.keys() - needed if key.startswith("analysts/")}
     assert ends == {"analysts/snapshot", "analysts/catalogues", "analysts/report"}
@@ -80,12 +76,8 @@ def test_every_table_says_what_it_is_and_what_its_columns_mean() -> None:
 def test_a_failed_check_keeps_the_night_from_being_published() -> None:
     checks = [spec for check in defs.asset_checks or [] for spec in check.check_specs]
     assert {check.name for check in checks} >= {
-        "row_conservation",
-        "header_complete",
-        "no_unexplained_recording",
-        "digests_present",
-        "schema_unchanged",
-    }
+        "row_conservation", "header_complete", "no_unexplained_recording", "digests_present", "schema_unchanged",
+    }  # fmt: skip
     assert all(check.partitions_def for check in checks)
     # A night with something unexplained is published as incomplete.
     assert {check.name for check in checks if not check.blocking} == {

@@ -6,13 +6,7 @@ import duckdb
 import pytest
 from markdown_it import MarkdownIt
 
-from custody_pipeline.defs.metadata import (
-    MASK,
-    PREVIEW_CHARACTERS,
-    PREVIEW_ROWS,
-    nights_by_state,
-    table_metadata,
-)
+from custody_pipeline.defs.metadata import MASK, PREVIEW_CHARACTERS, PREVIEW_ROWS, nights_by_state, table_metadata
 from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.warehouse.sql_files import load_models
 
