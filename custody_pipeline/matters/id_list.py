@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from custody_pipeline.io.yaml_file import RefusedFileError
 
@@ -62,7 +63,7 @@ def read_id_list(path: Path, column: str | None = None) -> IdList:
         path: text or CSV (UTF-8 or UTF-16, with or without a byte order mark), or the first sheet of an .xlsx file.
             Lines that begin with `#` are comments.
         column: of a file with a header; by default one named conversation_id, recording_id or id, otherwise the first.
-            The first is refused where only another column has UUIDs, as all of the vendor's ids are.
+            The first is refused where another column has UUIDs, as all of the vendor's ids are.
 
     Raises:
         RefusedFileError: with the file, the line and the accepted form.
@@ -83,6 +84,8 @@ def read_id_list(path: Path, column: str | None = None) -> IdList:
         cell = cells[at].strip() if at < len(cells) else ""
         if len(cell) > MAX_ID_CHARACTERS or not cell.isprintable():
             raise RefusedFileError(path, line, f"no id: longer than {MAX_ID_CHARACTERS} characters, or not printable")
+        if not cell and column is None and _uuids(cells):
+            raise RefusedFileError(path, line, "no id in the column of the ids, but one in another; name the column")
         ids.append(cell)
     found = IdList.of(ids, path.name, hashlib.sha256(data).hexdigest())
     if not found.ids:
@@ -128,14 +131,21 @@ def _of_spreadsheet(path: Path, data: bytes) -> Iterator[tuple[int, list[str]]]:
     import openpyxl
 
     try:
-        sheet = openpyxl.load_workbook(io.BytesIO(data), read_only=True).worksheets[0]
-        sheet.reset_dimensions()  # rows that the file's own statement of its size leaves out are read as well
-        for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
-            cells = ["" if cell is None else str(cell) for cell in row]
+        first, *others = openpyxl.load_workbook(io.BytesIO(data), read_only=True).worksheets
+        for number, cells in _of_sheet(first):
             if any(cells) and not cells[0].lstrip().startswith("#"):
                 yield number, cells
+        more = next((sheet.title for sheet in others if any(_uuids(cells) for _, cells in _of_sheet(sheet))), None)
     except _NO_BOOK as error:
         raise RefusedFileError(path, 1, f"no spreadsheet that can be read; {_FORMS}") from error
+    if more is not None:
+        raise RefusedFileError(path, 1, f"ids in sheet {more!r} too; only the first sheet is read: put all ids there")
+
+
+def _of_sheet(sheet: Any) -> Iterator[tuple[int, list[str]]]:
+    sheet.reset_dimensions()  # rows that the file's own statement of its size leaves out are read as well
+    for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+        yield number, ["" if cell is None else str(cell) for cell in row]
 
 
 def _column(
@@ -151,11 +161,17 @@ def _column(
     at = next((number for number, name in enumerate(names) if name in _HEADERS), None)
     if at is not None:
         return at, rows[1:]
-    of_ids = {number for _, cells in rows for number, cell in enumerate(cells) if _UUID.fullmatch(cell.strip())}
-    if of_ids and 0 not in of_ids:
+    of_ids = {number for _, cells in rows for number in _uuids(cells)}
+    if of_ids and of_ids != {0}:
+        what = "ids in several columns" if 0 in of_ids else "no id in the first column"
         likely = " or ".join(header[number].strip() for number in sorted(of_ids) if number < len(header))
-        raise RefusedFileError(path, line, f"no id in the first column; name the column of the ids: {likely}")
+        raise RefusedFileError(path, line, f"{what}; write one id a line, or name the column of the ids: {likely}")
     return 0, rows
+
+
+def _uuids(cells: Sequence[str]) -> list[int]:
+    """Numbers of the cells that are ids of the vendor."""
+    return [number for number, cell in enumerate(cells) if _UUID.fullmatch(cell.strip())]
 
 
 def _plain(name: str) -> str:

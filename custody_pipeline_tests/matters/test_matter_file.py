@@ -127,6 +127,18 @@ def test_a_column_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
     assert read_id_list(tmp_path / "small.xlsx").ids == ("a1", "7")
 
 
+def test_ids_in_another_sheet_are_not_left_out_silently(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.append([str(UUID(int=1))])
+    book.create_sheet("Notes").append(["call back"])
+    book.save(tmp_path / "ids.xlsx")
+    assert read_id_list(tmp_path / "ids.xlsx").ids == (str(UUID(int=1)),)
+    book.create_sheet("Doe").append(["", str(UUID(int=2))])
+    book.save(tmp_path / "ids.xlsx")
+    with pytest.raises(RefusedFileError, match="ids in sheet 'Doe' too"):
+        read_id_list(tmp_path / "ids.xlsx")
+
+
 def test_a_spreadsheet_with_a_password_is_refused(tmp_path: Path) -> None:
     openpyxl.Workbook().save(tmp_path / "ids.xlsx")
     data = bytearray((tmp_path / "ids.xlsx").read_bytes())
@@ -150,6 +162,11 @@ def test_a_spreadsheet_with_a_password_is_refused(tmp_path: Path) -> None:
         (b'id,note\nA1,"a note\nB2,x\n', ':2: a cell begins with "'),
         (b'id,note\nA1,"a note\nB2,"another\n', ':2: a cell begins with "'),
         (f"No.,Call reference\n1,{UUID(int=1)}\n".encode(), ":1: no id in the first column; .*: Call reference$"),
+        # A part of the ids would be left out.
+        (f"{UUID(int=1)},{UUID(int=2)}\n".encode(), ":1: ids in several columns; write one id a line"),
+        (f"{UUID(int=1)}\n{UUID(int=2)},{UUID(int=3)}\n".encode(), ":1: ids in several columns"),
+        (f"Call,Agent\n{UUID(int=1)},{UUID(int=2)}\n".encode(), ":1: .*: Call or Agent$"),
+        (f"conversation_id,recording_id\nA1,\n,{UUID(int=1)}\n".encode(), ":3: no id in the column of the ids"),
     ],
 )
 def test_a_list_that_cannot_be_read_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
