@@ -144,10 +144,14 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: boo
 
 def agent_names(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
     """User id → name and e-mail address of every agent of the collected nights, the newest."""
+    return {user_id: (name, email) for user_id, name, email, _ in _agents_of(con)}
+
+
+def _agents_of(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str, list[str]]]:
+    """User id, newest name and address, all names and addresses of every agent of the collected nights."""
     if not table_columns(con, "custody.agents"):  # a snapshot of an earlier version has none
-        return {}
-    rows = con.execute(query("matters/agents")).fetchall()
-    return {user_id: (name, email) for user_id, name, email in rows}
+        return []
+    return con.execute(query("matters/agents")).fetchall()
 
 
 def _agents(con: duckdb.DuckDBPyConnection, wanted: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
@@ -155,8 +159,8 @@ def _agents(con: duckdb.DuckDBPyConnection, wanted: tuple[str, ...]) -> tuple[li
     if not wanted:
         return [], ()
     named: dict[str, set[str]] = {}
-    for user_id, words in agent_names(con).items():
-        for word in {user_id, *words} - {""}:
+    for user_id, _, _, words in _agents_of(con):
+        for word in (user_id, *words):
             named.setdefault(word.casefold(), set()).add(user_id.lower())
     strangers = tuple(agent for agent in wanted if agent.casefold() not in named)
     # An agent that no night has must find nothing; without the id, the condition would find everything.

@@ -15,7 +15,7 @@ from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.matters.found_recordings import Recordings
 from custody_pipeline.matters.matter_file import load_matter
 from custody_pipeline.matters.register import register_of
-from custody_pipeline.matters.selection import Found, agent_names, select
+from custody_pipeline.matters.selection import Found, _agents, agent_names, select
 from custody_pipeline.matters.standing import Night, Standing, revisions, standing
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.ledger import Actor
@@ -77,6 +77,24 @@ def test_tags_and_numbers_join_no_rows_of_the_nights() -> None:
         (plan,) = con.execute(f"EXPLAIN (FORMAT json) {query('matters/selected')}", bound).fetchall()
     assert "custom_data" in plan[1]
     assert "DELIM" not in plan[1]
+
+
+def test_an_agent_is_found_by_an_earlier_name_and_keeps_one_that_the_newest_night_lacks() -> None:
+    with duckdb.connect() as con:
+        con.execute(
+            """
+            CREATE SCHEMA custody;
+            CREATE TABLE custody.agents AS
+            SELECT * FROM (
+                VALUES (1, 'u1', 'Jane Roe', 'roe@example.com'), (2, 'u1', 'Jane Doe', 'doe@example.com'),
+                    (3, 'u1', NULL, NULL), (3, 'u2', NULL, NULL)
+            ) AS a (partition_date, user_id, user_name, email)
+            """
+        )
+        assert agent_names(con) == {"u1": ("Jane Doe", "doe@example.com"), "u2": ("", "")}
+        for name in ("jane roe", "Jane Doe", "ROE@example.com", "U1"):
+            assert _agents(con, (name,)) == (["u1"], ())
+        assert _agents(con, ("",)) == ([""], ("",))
 
 
 @pytest.mark.parametrize(
