@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -128,6 +129,37 @@ def test_a_matter_finds_lost_recordings_of_an_unknown_kind(
         bound = nothing | {"by_id": False, "first_moment": None, "end_moment": None, "media": [media]}
         found = con.execute(query("matters/selected"), bound | {"unknown_kinds": unknown_kinds}).fetchall()
     assert [row[1] for row in found] == recordings
+
+
+@pytest.mark.parametrize(
+    ("first", "end", "found"),
+    [
+        (datetime(2026, 11, 2, 5), datetime(2026, 11, 3, 5), ["known", "unknown"]),  # New York's day
+        (datetime(2026, 11, 2, 23), datetime(2026, 11, 3, 23), ["known", "unknown"]),  # Berlin's next day
+        (datetime(2026, 11, 3), datetime(2026, 11, 4), []),
+        (datetime(2026, 11, 1), datetime(2026, 11, 2), []),
+    ],
+)
+def test_a_recording_whose_start_nothing_tells_is_found_if_its_night_may_be_of_the_dates(
+    first: datetime, end: datetime, found: list[str]
+) -> None:
+    with duckdb.connect() as con:
+        con.execute(
+            """
+            CREATE SCHEMA custody;
+            CREATE TABLE custody.chain_of_custody AS
+            SELECT 'c' AS conversation_id, DATE '2026-11-02' AS partition_date, []::VARCHAR[] AS user_ids,
+                []::VARCHAR[] AS queue_ids, []::VARCHAR[] AS queue_names, '' AS ani, '' AS dnis,
+                '{}'::JSON AS custom_data, 'Call' AS media_type, NULL::VARCHAR AS media_subtype, r.*
+            FROM (
+                VALUES ('known', TIMESTAMP '2026-11-02 23:30'), ('unknown', NULL)
+            ) AS r (recording_id, conversation_start)
+            """
+        )
+        nothing = {key: list[str]() for key in ("ids", "agents", "queues", "media", "whole", "ends", "tags")}
+        bound = nothing | {"by_id": False, "unknown_kinds": True, "first_moment": first, "end_moment": end}
+        rows = con.execute(f"SELECT recording_id FROM ({query('matters/selected')})", bound).fetchall()
+    assert sorted(name for (name,) in rows) == found
 
 
 def test_the_standing_counts_nights_that_are_not_established() -> None:

@@ -13,7 +13,9 @@ candidates AS (
 SELECT * EXCLUDE (called_digits)
 FROM candidates AS c
 WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(recording_id) IN (SELECT id FROM asked))
-    AND ($first_moment::TIMESTAMP IS NULL OR coalesce(conversation_start, partition_date) >= $first_moment)
+    -- Where nothing tells the start, a part of the night within the dates is enough.
+    AND ($first_moment::TIMESTAMP IS NULL
+        OR coalesce(conversation_start >= $first_moment, partition_date + INTERVAL 1 DAY > $first_moment))
     AND ($end_moment::TIMESTAMP IS NULL OR coalesce(conversation_start, partition_date) < $end_moment)
     AND (len($agents::VARCHAR[]) = 0 OR list_has_any(list_transform(user_ids, lambda id: lower(id)), $agents))
     AND (len($queues::VARCHAR[]) = 0 OR list_has_any(
