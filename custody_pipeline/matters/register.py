@@ -87,6 +87,7 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         lost: recordings whose audio could not be read as it was sealed; no other recording gets their numbers.
         sha256: of the production's manifest, hex; None until it is recorded.
         is_named: it was signed, and got its name. Registers of earlier versions do not say so.
+        claim: in the name of its unfinished folder, which no other matter then has; earlier versions had none.
     """
 
     number: int
@@ -96,6 +97,7 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str | None = None
     lost: tuple[Produced, ...] = ()
     is_named: bool = True
+    claim: str = ""
 
     @property
     def name(self) -> str:
@@ -106,7 +108,7 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def partial(self) -> Path:
         """The folder in which the volume is written."""
         folder = Path(self.folder)
-        return folder.with_name(f".{folder.name}.partial")
+        return folder.with_name(f".{folder.name}{self.claim and '.'}{self.claim}.partial")
 
     @property
     def is_finished(self) -> bool:
@@ -298,12 +300,13 @@ def new_matter(
         {key: json.dumps(value, ensure_ascii=False) for key, value in words.items()}
         | {"name": name, "prefix": prefix_of(name), "select": "\n".join(lines or _EXAMPLE)}
     )
+    data = text.encode()
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        path.touch(exist_ok=False)
     except FileExistsError as error:
         raise SettingsError(f"{path} is there already; edit it, or choose another name") from error
     try:
+        path.write_bytes(data)
         if ids and copy:
             copy.parent.mkdir(exist_ok=True)
             copy.write_bytes(ids.read_bytes())

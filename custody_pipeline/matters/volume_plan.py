@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -86,7 +87,8 @@ def plan(settings: Settings, target: str, matter: Matter, register: Register, st
     number = 1 + max((volume.number for volume in register.each()), default=0)
     size = matter.form.volume_recordings
     starts = range(0, len(wanted), size)
-    planned = [_placed(Volume(number + place, "", matter.state_sha256, ()), to) for place in range(len(starts))]
+    begun = (Volume(number + place, "", matter.state_sha256, (), claim=token_hex(4)) for place in range(len(starts)))
+    planned = [_placed(volume, to) for volume in begun]
     for volume, start in zip(planned, starts, strict=True):
         recordings = (
             Produced(
@@ -157,15 +159,18 @@ def _claim(planned: Sequence[Volume]) -> None:
         MatterStateError: another command made one of them, or it cannot be made; none was made.
     """
     for place, volume in enumerate(planned):
+        folder = Path(volume.folder)
         try:
-            volume.partial.mkdir(parents=True)
+            theirs = next(folder.parent.glob(f".{folder.name}.*partial"), None)
+            if theirs is None:
+                volume.partial.mkdir(parents=True)
+                continue
+            why = f"{theirs} is there: another production is written there, or was begun"
         except OSError as error:
-            for mine in planned[:place]:
-                mine.partial.rmdir()
-            why = f"cannot be made ({error.strerror})"
-            if isinstance(error, FileExistsError):
-                why = "is there: another production is written there, or was begun"
-            raise MatterStateError(f"{volume.partial} {why}; name another folder with --to") from error
+            why = f"{volume.partial} cannot be made ({error.strerror})"
+        for mine in planned[:place]:
+            mine.partial.rmdir()
+        raise MatterStateError(f"{why}; name another folder with --to")
 
 
 class _Sealed(NamedTuple):

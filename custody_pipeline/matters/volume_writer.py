@@ -4,7 +4,7 @@ Belongs here: the order of its parts, its record in the custody events and in th
 (production_tables.py), its numbers and facts (volume_facts.py), the pages (pages.py), the package inside
 (operations/packaging.py), the signature (evidence/package/signed_volume.py).
 
-A volume is written beside its place, in `.VOL001.partial`, recorded, registered and signed, and gets its name last. A
+A volume is written beside its place, in `.VOL001.….partial`, recorded, registered and signed, and gets its name last. A
 killed production continues with the same recordings under the same numbers.
 """
 
@@ -28,7 +28,7 @@ from custody_pipeline.matters.listening import ListeningError, listening_copies,
 from custody_pipeline.matters.masking import masked_events, of_one_matter, shown
 from custody_pipeline.matters.page_formats import write_documents
 from custody_pipeline.matters.pages import ROWS_SHOWN, certificate_html, report_html
-from custody_pipeline.matters.register import Volume
+from custody_pipeline.matters.register import MatterStateError
 from custody_pipeline.matters.selection import agent_names
 from custody_pipeline.matters.volume_facts import account_of, exceptions_of, facts_of, write_statement
 from custody_pipeline.matters.volume_lines import Spool, SpooledLine
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from custody_pipeline.evidence.log.checkpoint import Head
     from custody_pipeline.matters.masking import Shown
     from custody_pipeline.matters.matter import Matter
-    from custody_pipeline.matters.register import Produced, Register
+    from custody_pipeline.matters.register import Produced, Register, Volume
     from custody_pipeline.matters.standing import Standing
     from custody_pipeline.operations.attached_files import Attached
     from custody_pipeline.operations.packaging import Made
@@ -122,7 +122,14 @@ class VolumeWriter:
             sha256 = list_production(partial)
             recordings = tuple(_as_it_went_out(volume, lines))
             without = tuple(item for item in volume.recordings if item.control in lost)
-            written = Volume(volume.number, volume.folder, matter.state_sha256, recordings, sha256, without, False)
+            written = msgspec.structs.replace(
+                volume,
+                matter_sha256=matter.state_sha256,
+                recordings=recordings,
+                sha256=sha256,
+                lost=without,
+                is_named=False,
+            )
             self.register.keep(written)
         return written, left_out
 
@@ -249,6 +256,10 @@ def _finish(settings: Settings, partial: Path, folder: Path) -> None:
     """Sign a recorded volume, and give it its name. So each volume that verifies is in the register and the events."""
     sign_production(partial, load_sealing(settings).signers)
     make_private(partial)
+    if folder.exists():
+        raise MatterStateError(
+            f"{folder} was made meanwhile by another command: move it away, and run the command again"
+        )
     partial.rename(folder)
 
 

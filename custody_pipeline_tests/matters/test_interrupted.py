@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
-from custody_pipeline.matters import volume_writer
+from custody_pipeline.matters import volume_plan, volume_writer
 from custody_pipeline.matters.holds import read_holds
 from custody_pipeline.matters.register import Register, Volume, register_of
 from custody_pipeline.operations.endings import ending_of
@@ -83,7 +83,8 @@ def test_a_disk_that_fills_while_audio_is_copied_ends_in_a_line(
     status, line = produce("filled", tmp_path)
     assert (status, "\n" in line, "Traceback" in line) == (2, False, False)
     assert not (tmp_path / "VOL001").exists()
-    assert verify(night, tmp_path / ".VOL001.partial").status != 0
+    (partial,) = tmp_path.glob(".VOL001.*")
+    assert verify(night, partial).status != 0
 
 
 def test_a_link_in_an_unfinished_volume_is_not_followed(tmp_path: Path) -> None:
@@ -118,6 +119,28 @@ def test_the_unfinished_volume_of_another_matter_stays_as_it_is(night: Published
     assert verify(night, tmp_path / "renamed").facts["production"] == "VOL001"
 
 
+def test_a_volume_that_was_begun_takes_no_folder_that_another_matter_made_meanwhile(
+    night: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed_here(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    night.matter("mine", f"  ids: [{night.whole()[0]['recording_id']}]")
+    night.matter("other", f"  ids: [{night.whole()[1]['recording_id']}]")
+    for matter, module, step in (("mine", volume_plan, "_claim"), ("other", volume_writer, "list_production")):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, step, killed_here)
+            produce(matter, tmp_path)
+    (theirs,) = tmp_path.glob(".VOL001.*")
+    before = sorted(theirs.rglob("*"))
+    status, line = produce("mine", tmp_path)
+    assert (status, "another production is written there" in line) == (2, True)
+    assert sorted(theirs.rglob("*")) == before
+    assert produce("mine", tmp_path / "own")[0] == 0
+    assert produce("other", tmp_path)[0] == 0
+    assert [line["control_number"] for line in index(tmp_path / "VOL001")] == ["OTHER000001"]
+
+
 def register_with(night: Published, name: str, to: Path) -> list[Volume]:
     """The volumes of a matter whose production was killed, and whose folder was removed since."""
     killed(str(to), 1, "matter", "produce", name, "--to", to)
@@ -132,7 +155,7 @@ def test_a_disk_that_fills_at_a_table_ends_in_a_line_and_the_production_goes_on(
 ) -> None:
     matter = f"full-{name.partition('.')[0]}"
     night.matter(matter, f"  ids: [{night.whole()[0]['recording_id']}]")
-    partial, begin = tmp_path / ".VOL001.partial", volume_writer._keep_audio_alone
+    begin = volume_writer._keep_audio_alone
 
     def with_a_full_disk(folder: Path) -> None:
         begin(folder)
@@ -142,6 +165,7 @@ def test_a_disk_that_fills_at_a_table_ends_in_a_line_and_the_production_goes_on(
         filled.setattr(volume_writer, "_keep_audio_alone", with_a_full_disk)
         status, line = produce(matter, tmp_path)
     assert (status, "free some space" in line, "\n" in line) == (2, True, False)
+    (partial,) = tmp_path.glob(".VOL001.*")
     assert verify(night, partial).status != 0
     assert produce(matter, tmp_path)[0] == 0
     assert verify(night, tmp_path / "VOL001").status == 0
@@ -153,13 +177,13 @@ def test_a_production_that_is_killed_anywhere_goes_on_and_never_verifies_before_
 ) -> None:
     ids = ", ".join(row["recording_id"] for row in night.whole()[:2])
     night.matter("shot", f"  ids: [{ids}]")
-    partial, killings = tmp_path / ".VOL001.partial", 0
+    killings = 0
     for number in (1, 2, 5, 9, 14, 19, 24, 29, 34):
         if killed(str(tmp_path), number, "matter", "produce", "shot", "--to", tmp_path) != -signal.SIGKILL:
             break
         killings += 1
         assert not (tmp_path / "VOL001").exists()
-        if partial.exists():
+        for partial in tmp_path.glob(".VOL001.*"):
             assert verify(night, partial).status != 0 or (partial / "production-sha256.txt.sig").exists()
     assert killings >= 5
     if not (tmp_path / "VOL001").exists():
@@ -213,7 +237,7 @@ def test_a_volume_is_recorded_once_and_by_its_own_digest(
         produce(name, tmp_path)
     assert not (tmp_path / "VOL001").exists()
     if "removed" in where:  # nobody has it, so that it is no volume that was moved
-        shutil.rmtree(tmp_path / ".VOL001.partial")
+        shutil.rmtree(next(tmp_path.glob(".VOL001.*")))
     assert not register_of(night.settings, name).volumes()[0].is_finished
     assert produce(name, tmp_path)[0] == 0
     (volume,) = register_of(night.settings, name).volumes()
