@@ -103,6 +103,8 @@ def _outlook(standing: Standing) -> Iterator[str]:
         yield f"saturated: nothing that is missing can be recovered{unknown}"
     else:
         yield "not saturated: something can still be recovered, or a night may still grow"
+    if standing.to_come:
+        yield f"{numbered(standing.to_come, 'night')} of the dates to come"
     if doubtful := sum(night.completeness != "established" for night in standing.nights):
         nights = f"{numbered(doubtful, 'night')} {'is' if doubtful == 1 else 'are'}"
         yield f"{nights} not established: more may be missing than the gaps say; see custody status"

@@ -108,6 +108,7 @@ class Standing:
         until: conversation and recording → the last time at which its gaps can close, if that is known.
         excluded_too_late: control numbers of recordings that are excluded now and were produced before.
         proofs: conversation and recording → the documents and objects that prove why it has no audio, as a text.
+        to_come: number of nights of the dates that have not ended.
     """
 
     found: Found
@@ -121,11 +122,12 @@ class Standing:
     until: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
     excluded_too_late: tuple[str, ...] = ()
     proofs: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    to_come: int = 0
 
     @property
     def saturated(self) -> bool:
-        """Whether all gaps are final. A selection that finds nothing is not saturated."""
-        if not self.found.recordings:
+        """Whether all gaps are final: not if the selection finds nothing, or if its dates have not ended."""
+        if not self.found.recordings or self.to_come:
             return False
         return not any(night.command for night in self.nights) and not any(gap.recoverable for gap in self.gaps)
 
@@ -146,6 +148,7 @@ class Standing:
             "produced": self.produced,
             "remaining": self.remaining,
             "saturated": self.saturated,
+            "nights_to_come": self.to_come,
             "changed": [str(night) for night in self.changed],
             "nights": [
                 {
@@ -182,11 +185,13 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         SettingsError: there is no snapshot yet and the matter has no dates, or the SQL condition is refused.
     """
     today = utc_now().date()
-    of_dates = [night for night in matter.nights() if night < today]
+    nights_of_dates = matter.nights()
+    of_dates = [night for night in nights_of_dates if night < today]
+    to_come = len(nights_of_dates) - len(of_dates)
     if of_dates and settings.nights_url is None and not settings.analyst_path.exists():
         ids = matter.selection.ids
         found = Found(Recordings(), ids.ids if ids else (), repeated=ids.repeated if ids else 0)
-        return Standing(found, tuple(map(_never_collected, of_dates)), (), (), 0, 0)
+        return Standing(found, tuple(map(_never_collected, of_dates)), (), (), 0, 0, to_come=to_come)
     with analyst_database(settings) as con:
         found = select(con, matter)
         nights = _nights(con, of_dates, found)
@@ -196,7 +201,8 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         until, proofs = _of_each(con, query("matters/deadlines")), _of_each(con, query("matters/proofs"))
     looked = next((event for event in reversed(register.events()) if event["what"] == "looked"), None)
     before = looked["revisions"] if looked else {}
-    produced = {item.key: item.row_sha256 for volume in register.each() for item in volume.recordings}
+    made = (volume for volume in register.each() if volume.is_finished)
+    produced = {item.key: item.row_sha256 for volume in made for item in volume.recordings}
     excluded = {item.key for item in found.recordings if item.excluded}
     return Standing(
         found,
@@ -216,6 +222,7 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
             if item.key in excluded
         ),
         proofs,
+        to_come,
     )
 
 

@@ -423,10 +423,12 @@ def test_a_production_that_is_stopped_goes_on_with_the_same_numbers(
         stopped.setattr(owner, attribute, stop)
         with pytest.raises(KeyboardInterrupt):
             produce(night, name, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".VOL001.partial"]
-    partial = tmp_path / ".VOL001.partial"
+    (partial,) = tmp_path.iterdir()
+    assert partial.name.startswith(".VOL001.")
     assert (verify(night, partial).status == 0) == (step == "rename")
     (begun,) = register_of(night.settings, name).volumes()
+    now = standing(night.settings, *production_of(night, name))
+    assert (now.produced, now.remaining) == (0, len(begun.recordings))
     (made,) = produce(night, name, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["VOL001"]
     assert [line["control_number"] for line in index(made.folder)] == [item.control for item in begun.recordings]
@@ -448,7 +450,7 @@ def test_what_is_excluded_or_withheld_after_a_production_was_stopped_does_not_go
         with monkeypatch.context() as stopped:
             stopped.setattr(volume_writer, step, stop)
             assert CliRunner().invoke(app, command).exit_code != 0
-        return all_files(tmp_path / ".VOL001.partial")
+        return all_files(next(tmp_path.glob(".VOL001.*")))
 
     assert second["ani"].encode() in stopped_at("list_production")
     exclude = f"exclude:\n  - {{ids: [{first['recording_id']}], reason: privilege}}"

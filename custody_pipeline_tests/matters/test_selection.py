@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from custody_pipeline.cli.main import app
 from custody_pipeline.cli.matter_page import _outlook
 from custody_pipeline.fleet.overview import analyst_database
+from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.found_recordings import Recordings
 from custody_pipeline.matters.matter_file import load_matter
 from custody_pipeline.matters.register import register_of
@@ -129,6 +130,13 @@ def test_a_matter_finds_lost_recordings_of_an_unknown_kind(
         bound = nothing | {"by_id": False, "first_moment": None, "end_moment": None, "media": [media]}
         found = con.execute(query("matters/selected"), bound | {"unknown_kinds": unknown_kinds}).fetchall()
     assert [row[1] for row in found] == recordings
+
+
+def test_a_matter_whose_dates_have_not_ended_is_not_saturated(night: Published) -> None:
+    matter = night.matter("to-come", f"  from: {NIGHT}\n  to: {utc_now().date() + timedelta(days=1)}")
+    found = standing(night.settings, matter, register_of(night.settings, "to-come"))
+    assert (found.to_come, found.saturated) == (2, False)
+    assert "2 nights of the dates to come" in list(_outlook(found))
 
 
 @pytest.mark.parametrize(
