@@ -5,7 +5,7 @@ about it (due.py), places with their own times (keeping.py).
 
 The rule that keeps a conversation longest counts. A conversation that no rule selects is kept. If none of its documents
 could be read, its tags, numbers, queues and agents are unknown. A rule that asks for these may select it, and keeps it
-as if it did.
+as if it did. So does a rule that asks for a kind of media, if nothing tells the kind of one of its recordings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from custody_pipeline.warehouse.left_out import nights_left_out
 from custody_pipeline.warehouse.sql_text import table_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     import duckdb
@@ -75,6 +75,7 @@ class Choices:
         chosen: conversation → position of each rule that selects it → the latest night of a recording that does.
         unread: conversation → the latest night in which none of its documents could be read.
         undivided: conversation → its latest night, if no document names its division.
+        kindless: as `chosen`, of recordings of which nothing tells whether they are of the rule's kind of media.
     """
 
     policy: Policy
@@ -82,6 +83,7 @@ class Choices:
     chosen: dict[str, dict[int, date]]
     unread: dict[str, date]
     undivided: dict[str, date]
+    kindless: dict[str, dict[int, date]]
 
     def due(self) -> list[Due]:
         """Every conversation that some rule keeps for a time, with the day on which that ends, soonest first."""
@@ -102,11 +104,12 @@ class Choices:
         return Due(day, night, conversation_id, name)
 
     def _perhaps(self, conversation_id: str) -> Iterator[tuple[Rule, date]]:
-        """Rules that may select the conversation, because they ask for unread values; and its latest night."""
-        for rule in self.policy.rules:
+        """Rules that may select the conversation, because they ask for unknown values; and its latest night."""
+        for number, rule in enumerate(self.policy.rules):
             latest = self.unread.get(conversation_id) if _asks_for_documents(rule.selection) else None
             if rule.selection.divisions:
                 latest = latest or self.undivided.get(conversation_id)
+            latest = latest or self.kindless.get(conversation_id, {}).get(number)
             if latest is not None:
                 yield rule, latest
 
@@ -182,23 +185,40 @@ def deadlines_of_night(con: duckdb.DuckDBPyConnection, policy: Policy, night: da
 
 def _choices(policy: Policy, sources: Iterable[_Opened]) -> Choices:
     """`sources` give a new connection each time: a selection denies its connection external access."""
-    found = Choices(policy, {}, {}, {}, {})
+    found = Choices(policy, {}, {}, {}, {}, {})
     for opened in sources:
+        latest: dict[str, date] = {}
         with opened() as con:
             for name, night in con.execute(_CONVERSATIONS).fetchall():
                 found.nights.setdefault(name, set()).add(night)
+                latest[name] = max(night, latest.get(name, night))
             found.unread.update(con.execute(_UNREAD).fetchall())
             told = set(con.execute(_DIVIDED).fetchall()) if table_columns(con, "custody.divisions") else set()
-            found.undivided.update({name: max(nights) for name, nights in found.nights.items() if (name,) not in told})
+            found.undivided.update({name: night for name, night in latest.items() if (name,) not in told})
         for number, rule in enumerate(policy.rules):
-            matter = replace(Matter.of_ids(IdList(())), name=rule.name, path=policy.path, selection=rule.selection)
-            with opened() as con:
-                # What may be of the kind of a rule is not erased by it.
-                for item in select(con, matter, unknown_kinds=False).recordings:
-                    if item.conversation_id in found.nights:
-                        latest = found.chosen.setdefault(item.conversation_id, {})
-                        latest[number] = max(item.night, latest.get(number, item.night))
+            # What may be of the kind of a rule is kept by it, and not erased.
+            for chosen, unknown in ((found.chosen, False), *([(found.kindless, True)] if rule.selection.media else [])):
+                with opened() as con:
+                    _choose(con, policy, number, found.nights, chosen, unknown_kinds=unknown)
     return found
+
+
+def _choose(
+    con: duckdb.DuckDBPyConnection,
+    policy: Policy,
+    number: int,
+    known: Collection[str],
+    chosen: dict[str, dict[int, date]],
+    *,
+    unknown_kinds: bool,
+) -> None:
+    """Add the conversations that a rule selects to `chosen`."""
+    rule = policy.rules[number]
+    matter = replace(Matter.of_ids(IdList(())), name=rule.name, path=policy.path, selection=rule.selection)
+    for item in select(con, matter, unknown_kinds=unknown_kinds).recordings:
+        if item.conversation_id in known:
+            latest = chosen.setdefault(item.conversation_id, {})
+            latest[number] = max(item.night, latest.get(number, item.night))
 
 
 def _asks_for_documents(selection: Selection) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
 
-from custody_pipeline.forgetting.choices import by_day, due
+from custody_pipeline.forgetting.choices import _choices, by_day, due
 from custody_pipeline.forgetting.coming import deadlines, removals_near
 from custody_pipeline.forgetting.policy import Keep, PolicyError, load_policy
 from custody_pipeline.settings import Settings
@@ -154,3 +155,42 @@ def test_the_longest_rule_counts_and_what_no_rule_selects_is_kept(tmp_path: Path
     assert removals_near(settings, date(2027, 1, 1)) is None
     settings.analyst_path.unlink()
     assert removals_near(settings, date(2027, 1, 1)) is None
+
+
+def test_what_may_be_of_a_rules_kind_of_media_is_kept_by_it_and_not_erased(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    write_empty_warehouse(settings.analyst_path)
+    with duckdb.connect(str(settings.analyst_path)) as con:
+        for conversation, media in (("lost", None), ("chat", "Chat"), ("call", "Call")):
+            insert(
+                con,
+                "custody.chain_of_custody",
+                partition_date=date(2026, 11, 2),
+                conversation_id=conversation,
+                recording_id="1",
+                media_type=media,
+                custom_data_state="present",
+                gap_reasons=[],
+            )
+    path = tmp_path / "retention.yaml"
+    rules = "[{name: calls, keep: 7 years, select: {media: [call]}}, {name: rest, keep: 1 month}]"
+    path.write_text(f"version: 1\nauthority: x\nrules: {rules}\n")
+    assert [(item.conversation_id, str(item.day), item.rule) for item in due(settings, load_policy(path))] == [
+        ("chat", "2026-12-02", "rest"),
+        ("call", "2033-11-02", "calls"),
+        ("lost", "2033-11-02", "calls (not known)"),
+    ]
+
+
+def test_a_night_that_the_snapshot_leaves_out_makes_no_division_of_another_unknown(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_empty_warehouse(tmp_path / f"{number}.duckdb")
+        with duckdb.connect(str(tmp_path / f"{number}.duckdb")) as con:
+            of_night = {"partition_date": date(2026, 11, number), "conversation_id": f"c{number}"}
+            insert(con, "custody.chain_of_custody", **of_night, recording_id="r", gap_reasons=[])
+            insert(con, "custody.divisions", **of_night, division_id="d", division_name="Home")
+    path = tmp_path / "retention.yaml"
+    rules = "[{name: home, keep: 1 month, select: {divisions: [Home]}}]"
+    path.write_text(f"version: 1\nauthority: x\nrules: {rules}\n")
+    opened = [partial(duckdb.connect, str(tmp_path / f"{number}.duckdb"), read_only=True) for number in (1, 2)]
+    assert _choices(load_policy(path), opened).undivided == {}
