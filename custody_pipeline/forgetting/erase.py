@@ -70,6 +70,8 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
+_FEW = 8
+
 
 class ErasureBusyError(Exception):
     """Another erasure is under way in this home."""
@@ -126,7 +128,11 @@ def erase(settings: Settings, asked: Asked | AskedKey, say: Say) -> Outcome:
             _waiting(settings, found)
             held_by = "; ".join(found.holds)
             raise HeldError(f"not erased, since it is held by {held_by}. The request waits: custody erase --resume")
-        return _Erasing(settings, client, _begun(settings, found), say).carry_out()
+        outcome = _Erasing(settings, client, _begun(settings, found), say).carry_out()
+        if unmatched := found.unmatched:
+            more = f" and {len(unmatched) - _FEW} more" if len(unmatched) > _FEW else ""
+            outcome.notes.append(f"of no known conversation, and not erased: {', '.join(unmatched[:_FEW])}{more}")
+        return outcome
 
 
 def _find(settings: Settings, client: S3Client, asked: Asked | AskedKey) -> Found:

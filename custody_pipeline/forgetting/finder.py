@@ -78,7 +78,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Found:
-    """The places with data, and the holds on them. `unmatched`: ids of the selection without any data."""
+    """The places with data, and the holds on them. `unmatched`: ids of the selection of no known conversation."""
 
     request: Request
     places: tuple[Place, ...]
@@ -135,12 +135,13 @@ def _kinds(selection: Selection) -> tuple[str, ...]:
 
 
 def _conversations(con: duckdb.DuckDBPyConnection, selection: Selection) -> tuple[set[str], tuple[str, ...]]:
-    """The ids of the conversations, as they are written, and ids of the list without any data."""
+    """The ids of the conversations, as they are written, and ids of no known conversation."""
     matter = replace(Matter.of_ids(IdList(())), name="erase", selection=selection)
     with closing(readable(con)) as memory:
         found = select(memory, matter)
     conversations = {item.conversation_id for item in found.recordings if item.conversation_id}
-    unmatched = found.unmatched
+    # What is erased is a conversation: a recording of which nobody knows it cannot be.
+    unmatched = (*found.unmatched, *(item.recording_id for item in found.recordings if not item.conversation_id))
     alone = selection.ids is not None and not (selection.numbers or selection.tags)
     if alone and unmatched:
         # Captured or received, but in no row of a recording.

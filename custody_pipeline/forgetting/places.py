@@ -25,6 +25,7 @@ from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.extract.erased import names_any
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.warehouse_rows import packaged_elsewhere
+from custody_pipeline.io.escaping import escaped
 from custody_pipeline.io.night_keys import NightForgottenError
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.removed_folder import remove_folder
@@ -242,11 +243,13 @@ def files_naming(settings: Settings, ids: Set[str]) -> Iterator[Place]:
         if path.suffix in {".lock", ".wal"} or any(path.is_relative_to(place) for place in places):
             continue
         named = _names(path, ids)
+        # A file that stays is written down, whatever its name.
         if named is None:
-            yield Place("file", str(path), 0, "cannot be searched: look at it; it stays")
+            yield Place("file", escaped(str(path)), 0, "cannot be searched: look at it; it stays")
+        elif named and inside[0] in _SCRATCH:
+            yield Place("file", str(path))
         elif named:
-            made = inside[0] in _SCRATCH
-            yield Place("file", str(path), 1, "" if made else "not made by this product: look at it; it stays")
+            yield Place("file", escaped(str(path)), 1, "not made by this product: look at it; it stays")
 
 
 def remove_files(places: Iterable[Place]) -> None:

@@ -107,7 +107,8 @@ def erased_names(settings: Settings) -> frozenset[str]:
 def names_of(request: Request) -> frozenset[str]:
     """Ids, in lower case, of a request's conversations and of their recordings that have an id of their own."""
     recordings = {item.recording_id.lower() for item in request.recordings if ":" not in item.recording_id}
-    return frozenset({name.lower() for name in request.conversations} | recordings)
+    # An empty id, as in a damaged answer, would name every row without one.
+    return frozenset(({name.lower() for name in request.conversations} | recordings) - {""})
 
 
 def create_erasures(con: duckdb.DuckDBPyConnection) -> None:

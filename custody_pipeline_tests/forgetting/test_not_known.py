@@ -5,9 +5,11 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,19 +24,20 @@ from custody_pipeline.cli.main import app
 from custody_pipeline.extract.genesys import Answer, GenesysClient
 from custody_pipeline.extract.genesys_errors import UnexpectedAnswer
 from custody_pipeline.extract.landing_files import LandingError
-from custody_pipeline.forgetting.finder import holders, left_by_seals
+from custody_pipeline.forgetting.finder import _conversations, holders, left_by_seals
 from custody_pipeline.forgetting.landing_rewrite import LandingRewrite
 from custody_pipeline.forgetting.object_versions import Version, holds_on
 from custody_pipeline.forgetting.places import files_naming, remove_files
 from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.matters.holds import protected
+from custody_pipeline.matters.id_list import IdList
+from custody_pipeline.matters.matter import Selection
 from custody_pipeline.matters.register import new_matter, register_of
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.erasures import Request
+from custody_pipeline.warehouse.erasures import Request, Tombstone, names_of
+from custody_pipeline_tests.publish.nights import insert, write_empty_warehouse
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mypy_boto3_s3 import S3Client
 
 CONVERSATION = "5c1e0000-0000-4000-8000-000000000001"
@@ -119,6 +122,27 @@ def test_what_has_no_digits_to_compare_is_no_number_of_every_call_without_one(tm
     assert (told.exit_code, "expected a number" in told.output) == (2, True)
 
 
+def test_a_recording_of_no_known_conversation_cannot_be_erased_and_is_told(tmp_path: Path) -> None:
+    write_empty_warehouse(tmp_path / "warehouse.duckdb")
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
+        for conversation, recording in (("", "r1"), ("c2", "r2")):
+            insert(
+                con,
+                "custody.chain_of_custody",
+                partition_date=NOW.date(),
+                conversation_id=conversation,
+                recording_id=recording,
+                gap_reasons=[],
+            )
+        assert _conversations(con, Selection(ids=IdList.of(["r1", "r2", "r3"]))) == ({"c2"}, ("r3", "r1"))
+
+
+def test_an_empty_id_names_nothing() -> None:
+    recordings = tuple(Tombstone("2026-11-02", "C", name) for name in ("R", "", "session:s"))
+    request = Request("0" * 32, "2026-11-28T00:00:00Z", "me", "", "", (), ("C",), recordings, ("2026-11-02",))
+    assert names_of(request) == {"c", "r"}
+
+
 def test_files_of_the_home_are_searched_unpacked_and_those_that_cannot_be_are_named(tmp_path: Path) -> None:
     naming = f"about {CONVERSATION.upper()}"
     (tmp_path / "sheets").mkdir()
@@ -126,6 +150,7 @@ def test_files_of_the_home_are_searched_unpacked_and_those_that_cannot_be_are_na
         book.writestr("xl/sheet1.xml", naming * 100)
     (tmp_path / "notes.txt.gz").write_bytes(gzip.compress(naming.encode()))
     (tmp_path / "other.txt").write_text("about nobody")
+    Path(os.fsdecode(bytes(tmp_path) + b"/n\xf6te.txt")).write_text(naming)
     (tmp_path / "cut-off.gz").write_bytes(gzip.compress(naming.encode())[:-12])
     (tmp_path / "no.zip").write_bytes(b"PK\x03\x04 no archive")
     (tmp_path / "old-copy.duckdb").write_bytes(b"whatever")
@@ -150,7 +175,7 @@ def test_files_of_the_home_are_searched_unpacked_and_those_that_cannot_be_are_na
         "cut-off.gz", "no.zip", "old-copy.duckdb", "packed.bz2", "packed.xz", "secret.zip", "twice.zip",
     }  # fmt: skip
     assert {name for name, note in places.items() if note.startswith("not made by")} == {
-        "notes.txt.gz", "mine.parquet", "other-columns.parquet",
+        "notes.txt.gz", "mine.parquet", "other-columns.parquet", r"n\udcf6te.txt",
     }  # fmt: skip
     assert places["gaps.xlsx"] == ""
     assert "other.txt" not in places
