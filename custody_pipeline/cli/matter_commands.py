@@ -66,7 +66,7 @@ def matter_new(
 ) -> None:
     """Write a matter file for you to edit; its comments show every condition."""
     from custody_pipeline.matters.id_list import read_id_list
-    from custody_pipeline.matters.register import new_matter
+    from custody_pipeline.matters.register import new_matter, of_same_prefix
 
     listed = None
     if ids:
@@ -76,8 +76,11 @@ def matter_new(
     given |= {"numbers": phone, "media": media, "where": where}
     select = {key: value for key, value in given.items() if value}
     parties = {"requesting_party": requesting_party, "producing_party": producing_party}
-    path = new_matter(settings_of_environment(), name, title, number, select, ids, custodian=custodian, **parties)
+    settings = settings_of_environment()
+    path = new_matter(settings, name, title, number, select, ids, custodian=custodian, **parties)
     _print_file(path, as_json=as_json)
+    for other in of_same_prefix(settings, name):
+        say(f"control numbers of {other} begin with the same prefix: change it if one party gets both")
     say(f"edit it, then: custody matter show {name}")
 
 
@@ -169,6 +172,8 @@ def matter_produce(
         say("these were begun in that folder: --to is for new volumes")
     if unmatched := found.found.unmatched:
         say(f"exceptions.csv has {numbered(len(unmatched), 'id')} in no collected night")
+    if missed := (*found.found.excluded_unmatched, *found.found.strangers):
+        say(f"not found: {len(missed)} of the excluded ids and of the agents; custody matter show {name} names them")
     lost = sum(volume.lost for volume in volumes)
     if lost:
         say(f"{numbered(lost, 'recording')} could not be read as sealed: exceptions.csv has the reasons")
@@ -285,6 +290,8 @@ def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None
     recordings = found.found.recordings
     if not recordings:
         stop("the selection finds no recording: nothing to hold", INCOMPLETE)
+    if unmatched := found.found.unmatched:
+        say(f"{numbered(len(unmatched), 'id')} in no collected night cannot be held: run their nights, then hold again")
     if not apply:
         count = len({item.conversation_id for item in recordings})
         what = f"{numbered(count, 'conversation')}, {numbered(len(recordings), 'recording')} and their cuts"

@@ -7,6 +7,7 @@ matters/matter_file.py).
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -146,6 +147,8 @@ class YamlReader:
             self.refuse(node, f"{what}: expected text")
         if len(node.value) > limit:
             self.refuse(node, f"{what}: longer than {limit:,} characters")
+        if re.search("[\0\ud800-\udfff]", node.value):
+            self.refuse(node, f"{what}: a NUL or half a character (\\uD800 to \\uDFFF)")
         return str(node.value)
 
     def texts(self, node: Node, what: str) -> tuple[str, ...]:

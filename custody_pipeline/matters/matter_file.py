@@ -33,6 +33,7 @@ from custody_pipeline.matters.matter import (
 _How = Literal["=", "!=", "is set", "is missing"]
 
 MAX_WHERE = 4096
+_YEARS = range(1970, 2200)
 MAX_REQUEST = 65_536
 _TAG = re.compile(r"\s*(?P<key>.+?)\s*(?:(?P<how>!=|=)\s*(?P<value>.+?)|\s(?P<state>is set|is missing))\s*")
 _PREFIX = re.compile(r"[A-Z][A-Z0-9_-]{0,15}")
@@ -139,9 +140,12 @@ class MatterReader(YamlReader):
     def _date(self, node: Node, what: str) -> date:
         text = self.text(node, what)
         try:
-            return date.fromisoformat(text)
+            day = date.fromisoformat(text)
         except ValueError:
             self.refuse(node, f"{what}: {text!r} is no date; expected YYYY-MM-DD")
+        if day.year not in _YEARS:
+            self.refuse(node, f"{what}: {text!r}; for an open end leave the line out")
+        return day
 
     def _numbers(self, node: Node) -> tuple[str, ...]:
         values = self.texts(node, "numbers")

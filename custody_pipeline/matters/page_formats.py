@@ -169,7 +169,7 @@ class _DocxWriter(HTMLParser):
             self._marks.remove(tag)
 
     def handle_data(self, data: str) -> None:
-        text = " ".join(data.split())
+        text = escaped(" ".join(data.split()))
         if "title" in self._marks:
             self._document.core_properties.title = text
         if self._paragraph is None or not text:

@@ -163,12 +163,12 @@ def sentence(code: str) -> str:
     return BY_CODE[code].sentence if code in BY_CODE else code
 
 
-def can_be_had(codes: Iterable[str], until: datetime | None) -> str:
-    """Whether the audio can still be recovered: yes, no, until a time; empty if no reason is about the audio."""
+def can_be_had(codes: Iterable[str], until: datetime | None, now: datetime) -> str:
+    """Whether the audio can still be recovered: yes, no, until or since when; empty if no reason is about the audio."""
     answers = {BY_CODE[code].recoverable for code in codes if code in OF_AUDIO}
     if "no" in answers or not answers:
         return "no" if answers else ""
-    return f"until {until:%Y-%m-%d %H:%M} UTC" if until else "yes"
+    return f"{'until' if until > now else 'no, since'} {until:%Y-%m-%d %H:%M} UTC" if until else "yes"
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> int:

@@ -13,10 +13,10 @@ import hashlib
 import json
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -25,6 +25,7 @@ from custody_pipeline.evidence.package.signed_volume import LIST
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.removed_folder import is_going
 from custody_pipeline.io.whole_file import write_whole
+from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.matters.matter_file import TEMPLATE, load_matter, prefix_of
 from custody_pipeline.settings import SettingsError
 
@@ -128,6 +129,21 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "here" if is_what_was_made else "altered"
 
 
+_Written = TypeVar("_Written", bound=msgspec.Struct)
+
+
+def decoded(path: Path, kind: type[_Written]) -> _Written:
+    """A file of the register.
+
+    Raises:
+        MatterStateError: it is damaged.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except msgspec.DecodeError as error:
+        raise MatterStateError(f"{path} is not as it was written ({error}): put it back from a backup") from error
+
+
 @contextmanager
 def alone(path: Path, what: str) -> Iterator[None]:
     """Allow no other command that takes this lock within the block. `what`: what such a command does.
@@ -171,7 +187,7 @@ class Register:
         """As `volumes`, but for one, and one after the other: a volume has thousands of recordings."""
         paths = (path for path in (self.folder / "volumes").glob("VOL*.json") if path.stem != but)
         for path in sorted(paths, key=lambda path: (len(path.name), path.name)):
-            yield msgspec.json.decode(path.read_bytes(), type=Volume)
+            yield decoded(path, Volume)
 
     def keep(self, volume: Volume) -> None:
         """Write a volume's register, in one step."""
@@ -245,6 +261,15 @@ def open_matter(settings: Settings, name: str) -> Matter:
 def matter_names(settings: Settings) -> list[str]:
     """Names of all matters."""
     return sorted(path.stem for path in matters_folder(settings).glob("*.yaml"))
+
+
+def of_same_prefix(settings: Settings, name: str) -> list[str]:
+    """Names of the other matters whose control numbers begin as those of this one; a refused file is left out."""
+    prefixes = {}
+    for other in matter_names(settings):
+        with suppress(RefusedFileError, SettingsError):
+            prefixes[other] = open_matter(settings, other).form.prefix
+    return [other for other, prefix in prefixes.items() if other != name and prefix == prefixes.get(name)]
 
 
 def acted_for(settings: Settings) -> list[str]:

@@ -99,9 +99,8 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: boo
         WHERE ({divisions}) AND ({_condition(con, matter)})
         ORDER BY conversation_start NULLS LAST, conversation_id, recording_start NULLS LAST, recording_id
     """
-    excluded = {
-        item: exclusion for exclusion in reversed(matter.exclusions) for item in exclusion.ids.ids
-    }  # the first exclusion of an id counts
+    numbered = list(enumerate(matter.exclusions))
+    excluded = {item: number for number, exclusion in reversed(numbered) for item in exclusion.ids.ids}
     named, used = excluded.keys() | set(bound["ids"]), set[str]()
 
     def recordings() -> Iterator[Recording]:
@@ -119,7 +118,9 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: boo
             reasons,
         ) in _run(con, sql, bound, matter):
             names = named & {str(conversation).lower(), str(recording).lower()}
-            exclusion = next((excluded[name] for name in names if name in excluded), None)
+            # The first exclusion of the conversation or the recording counts.
+            first = min((excluded[name] for name in names if name in excluded), default=None)
+            exclusion = None if first is None else matter.exclusions[first]
             used.update(names)
             yield Recording(
                 night, conversation, recording,

@@ -87,7 +87,7 @@ def _recordings_without_audio(matter: Matter, standing: Standing) -> Iterator[di
             "night": str(recording.night),
             "why": f"excluded: {excluded}" if excluded else ", ".join(recording.reasons) or "no_audio",
             "explanation": recording.note or "The producing party excluded it." if excluded else words,
-            "can_still_be_had": "" if excluded else can_be_had(reasons, until),
+            "can_still_be_had": "" if excluded else can_be_had(reasons, until, utc_now()),
             "proof": "; ".join(proof),
         }
 

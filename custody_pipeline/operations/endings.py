@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import sys
 import tempfile
 import traceback
 from pathlib import Path
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError
+
+from custody_pipeline.io.escaping import escaped
 
 INCOMPLETE, USAGE = 2, 64
 
@@ -69,7 +72,15 @@ def ending_of(error: Exception) -> tuple[str, int]:
         return f"{what}; start Postgres or mend dagster.yaml, then run the night again: nothing is lost", INCOMPLETE
     if isinstance(error, OSError):
         return _of_system(error), INCOMPLETE
+    if isinstance(error, UnicodeEncodeError) and (texts := _not_utf8()):
+        return f"not UTF-8, so it cannot be written down: {', '.join(texts)}; name it in UTF-8", USAGE
     return _of_fault(error), INCOMPLETE
+
+
+def _not_utf8() -> list[str]:
+    """Arguments of the command line, and names of settings, whose text is not UTF-8."""
+    texts = {name: name for name in sys.argv} | {value: name for name, value in os.environ.items() if "CUSTODY" in name}
+    return [escaped(told) for text, told in texts.items() if os.fsencode(text) != text.encode(errors="replace")]
 
 
 def is_lasting(error: Exception) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -15,10 +16,12 @@ from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
 from custody_pipeline.io.yaml_file import RefusedFileError
+from custody_pipeline.matters.holds import read_holds
 from custody_pipeline.matters.id_list import IdList, read_id_list
 from custody_pipeline.matters.matter import TagCondition
 from custody_pipeline.matters.matter_file import load_matter
-from custody_pipeline.matters.register import Register, new_matter, open_matter
+from custody_pipeline.matters.register import MatterStateError, Register, new_matter, open_matter
+from custody_pipeline.operations.endings import ending_of
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.ledger import Actor
 
@@ -69,6 +72,9 @@ def test_a_matter_says_what_it_selects(tmp_path: Path) -> None:
         ("America/New_York", "../etc/passwd", 3, "no zone"),
         ("from: 2026-11-01", "from: 01.11.2026", 6, "expected YYYY-MM-DD"),
         ("to: 2026-11-02", "to: 2026-10-01", 7, "is before from"),
+        ("to: 2026-11-02", "to: 9999-12-31", 7, "for an open end leave the line out"),
+        ("title: Smith v. Acme", r'title: "half \ud83d"', 2, "half a character"),
+        ("{file: ids.csv, column: Conversation ID}", r'{file: "ids\0.csv"}', 5, "a NUL"),
         ("numbers:", "callers:", 8, "unknown field 'callers'; accepted: agents, divisions, from"),
         ('"+1 (555) 010-0123"', "abc", 8, "is no number"),
         ("Legal Hold is set", "Legal Hold", 9, "expected 'Key = value'"),
@@ -193,11 +199,27 @@ def test_a_new_matter_can_be_read_and_is_not_written_twice(tmp_path: Path) -> No
         open_matter(settings, "nobody")
 
 
+def test_a_new_matter_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTODY_HOME", str(tmp_path))
+    given = ["matter", "new", "smith", "--title", "J\udcf6rg"]
+    monkeypatch.setattr(sys, "argv", ["custody", *given])
+    told = CliRunner().invoke(app, given)
+    assert isinstance(told.exception, UnicodeEncodeError)
+    assert ending_of(told.exception) == (
+        r"not UTF-8, so it cannot be written down: J\udcf6rg; name it in UTF-8", 64
+    )  # fmt: skip
+    assert list((tmp_path / "matters").iterdir()) == []
+
+
 def test_a_new_matter_keeps_the_list_that_it_was_made_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUSTODY_HOME", str(tmp_path / "home"))
     (tmp_path / "request.csv").write_text("id\nA1\n")
     given = ["matter", "new", "smith", "--ids", str(tmp_path / "request.csv")]
     assert CliRunner().invoke(app, given).exit_code == 0
+    for name, told in (("2027-smith", "numbers of smith begin"), ("roe", "")):
+        made = CliRunner().invoke(app, ["matter", "new", name])
+        assert (made.exit_code, told in made.stderr, "same prefix" in made.stderr) == (0, True, bool(told))
+        (tmp_path / f"home/matters/{name}.yaml").unlink()
     (tmp_path / "request.csv").unlink()
     sha256 = hashlib.sha256(b"id\nA1\n").hexdigest()
     kept = open_matter(Settings(home=tmp_path / "home"), "smith")
@@ -226,3 +248,11 @@ def test_no_event_of_a_matter_is_lost_by_its_text_or_by_a_line_that_was_cut_off(
         file.write('{"operator": "Jö'.encode()[:-1])
     register.note(actor, "produced VOL002")
     assert [event["what"] for event in register.events()] == ["handed VOL001 to Roe\u2028LLP\x85", "produced VOL002"]
+
+
+def test_a_damaged_register_is_named(tmp_path: Path) -> None:
+    (tmp_path / "volumes").mkdir()
+    for name, read in (("holds.json", read_holds), ("volumes/VOL001.json", Register.volumes)):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(MatterStateError, match=f"{name} is not as it was written"):
+            read(Register(tmp_path))

@@ -520,6 +520,7 @@ def test_a_recording_whose_length_no_source_states_says_so_in_every_table(night:
     [
         (["OBJECT_MISSING", "TAG_NEVER_SET"], None, "yes"),  # that a tag is lost says nothing of the audio
         (["OBJECT_UNREADABLE", "TAG_CONFLICT"], datetime(2026, 12, 1), "until 2026-12-01 00:00 UTC"),
+        (["OBJECT_UNREADABLE"], datetime(2026, 11, 1), "no, since 2026-11-01 00:00 UTC"),
         (["RECORDING_DELETED", "TAG_TRUNCATED"], None, "no"),
         (["TAG_TRUNCATED"], None, ""),
     ],
@@ -527,4 +528,4 @@ def test_a_recording_whose_length_no_source_states_says_so_in_every_table(night:
 def test_only_reasons_of_the_audio_say_whether_it_can_be_recovered(
     codes: list[str], until: datetime | None, told: str
 ) -> None:
-    assert production_tables.can_be_had(codes, until) == told
+    assert production_tables.can_be_had(codes, until, datetime(2026, 11, 30)) == told
