@@ -15,6 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from custody_pipeline.evidence.package.layout import Masked
+from custody_pipeline.matters.matter import bare_number
 from custody_pipeline.models.mapping_file import is_tag_column
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _number(mask: Mask, number: str | None) -> str:
 
 
 def _digits(number: str | None) -> str:
-    return re.sub(r"\D", "", (number or "").partition("@")[0])
+    return re.sub(r"\D", "", bare_number(number or ""))
 
 
 def of_one_matter(events: list[dict[str, object]], why: str) -> list[dict[str, object]]:

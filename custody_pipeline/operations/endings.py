@@ -72,14 +72,16 @@ def ending_of(error: Exception) -> tuple[str, int]:
         return f"{what}; start Postgres or mend dagster.yaml, then run the night again: nothing is lost", INCOMPLETE
     if isinstance(error, OSError):
         return _of_system(error), INCOMPLETE
-    if isinstance(error, UnicodeEncodeError) and (texts := _not_utf8()):
+    # The second is orjson's, the third DuckDB's.
+    if isinstance(error, (UnicodeEncodeError, TypeError, RuntimeError)) and (texts := _not_utf8()):
         return f"not UTF-8, so it cannot be written down: {', '.join(texts)}; name it in UTF-8", USAGE
     return _of_fault(error), INCOMPLETE
 
 
 def _not_utf8() -> list[str]:
-    """Arguments of the command line, and names of settings, whose text is not UTF-8."""
-    texts = {name: name for name in sys.argv} | {value: name for name, value in os.environ.items() if "CUSTODY" in name}
+    """Arguments of the command line, the working folder, and names of settings, whose text is not UTF-8."""
+    texts = {value: name for name, value in os.environ.items() if "CUSTODY" in name}
+    texts |= {name: name for name in (*sys.argv, os.environ.get("PWD", ""))}
     return [escaped(told) for text, told in texts.items() if os.fsencode(text) != text.encode(errors="replace")]
 
 

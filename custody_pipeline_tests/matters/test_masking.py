@@ -72,10 +72,12 @@ def test_a_field_and_every_hash_of_it_are_withheld(mask: Mask, replaced: dict[st
 def test_a_tag_that_repeats_what_is_withheld_and_a_column_of_an_earlier_mapping_are_withheld() -> None:
     tags = {"Call-Back": "555 010-0123", "Note": "asked for ann, twice", "Other": "Anna, 0123"}
     row = ROW | {"custom_data": json.dumps(tags), "custom_data_hold": "(555) 0100123", "custom_data_ssn": "1"}
-    found = shown(Mask(numbers="last4"), MAPPING, row)
-    assert found is not None
-    assert json.loads(found.row["custom_data"] or "") == tags | {"Call-Back": WITHHELD}
-    assert (found.row["custom_data_hold"], found.row["custom_data_ssn"]) == (WITHHELD, "1")
+    for number in (row["ani"], "tel:+15550100123;ext=77@example.com"):
+        found = shown(Mask(numbers="last4"), MAPPING, row | {"ani": number})
+        assert found is not None
+        assert found.row["ani"] == "[…0123]"
+        assert json.loads(found.row["custom_data"] or "") == tags | {"Call-Back": WITHHELD}
+        assert (found.row["custom_data_hold"], found.row["custom_data_ssn"]) == (WITHHELD, "1")
     found = shown(Mask(agents="withheld"), MAPPING, row)
     assert found is not None
     assert json.loads(found.row["custom_data"] or "") == tags | {"Note": WITHHELD}
