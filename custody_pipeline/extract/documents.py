@@ -130,7 +130,7 @@ def items_of(page: bytes, field: str) -> list[bytes] | None:
         return []
     try:
         return [bytes(item) for item in msgspec.json.decode(items, type=list[msgspec.Raw])]
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return _members(bytes(items), b"[", b"]")
 
 
@@ -171,16 +171,24 @@ def fields_of(page: bytes) -> dict[str, msgspec.Raw] | None:
     """
     try:
         return msgspec.json.decode(page, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):  # ValueError: a name that is not UTF-8
         members = _members(page, b"{", b"}")
     fields: dict[str, msgspec.Raw] = {}
     for member in members or []:
         named = NAMED.match(member)
         if named is None:
             return None
-        # Only the name goes to the tolerant parser, so that an escape in it does not hide the field.
-        fields[json.loads(named[1].decode(errors="replace"), strict=False)] = msgspec.Raw(member[named.end() :])
+        fields[_name(named[1].decode(errors="replace"))] = msgspec.Raw(member[named.end() :])
     return None if members is None else fields
+
+
+def _name(text: str) -> str:
+    """The name in a JSON string. Only names go to the tolerant parser, so that an escape does not hide a field."""
+    try:
+        name: str = json.loads(text, strict=False)
+    except ValueError:  # an escape that JSON does not have
+        return text[1:-1]
+    return name
 
 
 def _members(value: bytes, opening: bytes, closing: bytes) -> list[bytes] | None:

@@ -10,6 +10,7 @@ Belongs here: this change of a document's copy. Does not: reading tags (sql/raw,
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 
 import orjson
@@ -99,7 +100,10 @@ def _with_verbatim_typed(content: bytes) -> bytes:
     found = _ENCODED.search(content)
     if found is None:
         return content
-    answer = base64.b64decode(found[1])
+    try:
+        answer = base64.b64decode(found[1])
+    except binascii.Error:
+        return content  # not of live capture
     texts = _with_verbatim_texts(answer)
     if texts is answer:
         return content

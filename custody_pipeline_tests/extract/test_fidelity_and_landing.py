@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, DocumentState, document, items_of, value_of
+from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, DocumentState, document, items_of, text_of, value_of
 from custody_pipeline.extract.landing_files import (
     Bucket,
     Folder,
@@ -228,6 +228,19 @@ def test_an_item_that_cannot_be_read_takes_no_other_with_it(item: bytes, state: 
     assert document(item).state == state
     assert value_of(page, "cursor") == "c"
     assert value_of(item, "conversationId") == "x"
+
+
+@pytest.mark.parametrize("name", [b"Z\xfcrich", b"a\\sb", b"a\\u00"])
+def test_a_name_that_is_no_json_spoils_no_other_field(name: bytes) -> None:
+    page = b'{"%s":1,"conversations":[{"%s":1},2],"cursor":"x"}' % (name, name)
+    assert items_of(page, "conversations") == [b'{"%s":1}' % name, b"2"]
+    assert value_of(page, "cursor") == "x"
+    assert text_of(b'{"%s":1,"id":"a"}' % name, "id") == "a"
+
+
+def test_a_field_of_captures_that_is_no_base64_is_left_as_it_is() -> None:
+    content = b'{"custom_attributes_base64":"A"}'
+    assert with_verbatim_tags(content) is content
 
 
 @pytest.mark.parametrize(
