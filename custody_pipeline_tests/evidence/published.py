@@ -232,3 +232,12 @@ def publish(root: Path, **options: Any) -> Publisher:
     publisher.night(NIGHTS[1], changed, revision=2)
     publisher.night(NIGHTS[2], rows(NIGHTS[2], count=300))
     return publisher
+
+
+def forked_log(root: Path) -> Publisher:
+    """Another log of the same key, whose first night differs in one row."""
+    publisher = Publisher(root)
+    data = rows(NIGHTS[0])
+    data[0]["custom_data_legal_hold"] = "rewritten"
+    publisher.night(NIGHTS[0], data)
+    return publisher

@@ -32,6 +32,7 @@ from custody_pipeline.evidence.package.signed_volume import list_production, sig
 from custody_pipeline.evidence.package.volume_tables import LOAD_COLUMNS
 from custody_pipeline.evidence.reader import CLAIM_BYTES, MANIFEST_BYTES, NOTE_BYTES
 from custody_pipeline.evidence.verify.sealed_table import SealedTable
+from custody_pipeline_tests.evidence.changes import later
 from custody_pipeline_tests.evidence.mutants import production
 from custody_pipeline_tests.evidence.packages import sign_again, sign_tags
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher
@@ -95,15 +96,12 @@ def bomb(file: Path) -> None:
     assert file.stat().st_size < 1_000_000
 
 
-def sparse(path: str, size: int = 1 << 40) -> Callable[[Path], None]:
+@later
+def sparse(root: Path, path: str, size: int = 1 << 40) -> None:
     """A file of any size that takes no room on the disk."""
-
-    def change(root: Path) -> None:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).touch()
-        os.truncate(root / path, size)
-
-    return change
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).touch()
+    os.truncate(root / path, size)
 
 
 def others_head(root: Path) -> None:
@@ -115,35 +113,27 @@ def others_cut(root: Path) -> None:
     edit_cut(root, NEWEST, relist(root, NEWEST, TABLE), OTHER)
 
 
-def in_claim(data: bytes) -> Callable[[Path], None]:
-    def change(root: Path) -> None:
-        (root / CLAIM).parent.mkdir(exist_ok=True)
-        (root / CLAIM).write_bytes(data)
-
-    return change
+@later
+def in_claim(root: Path, data: bytes) -> None:
+    (root / CLAIM).parent.mkdir(exist_ok=True)
+    (root / CLAIM).write_bytes(data)
 
 
-def many(name: str, count: int) -> Callable[[Path], None]:
+@later
+def many(root: Path, name: str, count: int) -> None:
     """Many files of the largest size of a note; `name`: a template for their names."""
-
-    def change(root: Path) -> None:
-        for number in range(count):
-            sparse(name.format(number), NOTE_BYTES)(root)
-
-    return change
+    for number in range(count):
+        sparse(name.format(number), NOTE_BYTES)(root)
 
 
-def in_proof(extra: bytes, path: bytes) -> Callable[[Path], None]:
+@later
+def in_proof(root: Path, extra: bytes, path: bytes) -> None:
     """A lone proof with a true checkpoint, which anybody may have."""
-
-    def change(root: Path) -> None:
-        note = (root / HEAD).read_bytes()
-        shutil.rmtree(root)
-        root.mkdir()
-        first = b"c2sp.org/tlog-proof@v1\nextra " + base64.b64encode(extra) + b"\nindex 0\n"
-        (root / "x.tlog-proof").write_bytes(first + path + b"\n" + note)
-
-    return change
+    note = (root / HEAD).read_bytes()
+    shutil.rmtree(root)
+    root.mkdir()
+    first = b"c2sp.org/tlog-proof@v1\nextra " + base64.b64encode(extra) + b"\nindex 0\n"
+    (root / "x.tlog-proof").write_bytes(first + path + b"\n" + note)
 
 
 @cache
@@ -195,24 +185,21 @@ def test_what_nobody_signed_is_not_opened_and_nothing_is_read_beyond_its_signed_
     assert max(grown.values()) < MEMORY // 1024, grown
 
 
-def of_owner(path: str, data: bytes, rows: int | None = None) -> Callable[[Path], None]:
+@later
+def of_owner(root: Path, path: str, data: bytes, rows: int | None = None) -> None:
     """The owner of the key seals a crafted file in the newest cut."""
+    if not (root / NEWEST / path).exists():
+        one_more(path)(root)
+    (root / NEWEST / path).write_bytes(data)
+    name = path.removeprefix("data/").removesuffix(".parquet")
 
-    def change(root: Path) -> None:
-        if not (root / NEWEST / path).exists():
-            one_more(path)(root)
-        (root / NEWEST / path).write_bytes(data)
-        name = path.removeprefix("data/").removesuffix(".parquet")
+    def relisted(document: dict[str, Any]) -> None:
+        relist(root, NEWEST, path)(document)
+        if rows is not None:
+            document["counts"][name] = rows
+            next(file for file in document["files"] if file["path"] == path)["rows"] = rows
 
-        def relisted(document: dict[str, Any]) -> None:
-            relist(root, NEWEST, path)(document)
-            if rows is not None:
-                document["counts"][name] = rows
-                next(file for file in document["files"] if file["path"] == path)["rows"] = rows
-
-        edit_cut(root, NEWEST, relisted, SIGNER)
-
-    return change
+    edit_cut(root, NEWEST, relisted, SIGNER)
 
 
 def sixty_million_rows() -> bytes:
@@ -291,14 +278,11 @@ def owned() -> Cases:
     }  # fmt: skip
 
 
-def signed_package(path: str, data: bytes) -> Callable[[Path], None]:
+@later
+def signed_package(folder: Path, path: str, data: bytes) -> None:
     """The owner signs a package with a crafted file."""
-
-    def change(folder: Path) -> None:
-        (folder / path).write_bytes(data)
-        (sign_again if path.startswith("data/") else sign_tags)(folder, [SIGNER])
-
-    return change
+    (folder / path).write_bytes(data)
+    (sign_again if path.startswith("data/") else sign_tags)(folder, [SIGNER])
 
 
 @cache
@@ -323,13 +307,11 @@ def packages() -> Cases:
     }  # fmt: skip
 
 
-def signed_volume(path: str, data: bytes) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        (folder / path).write_bytes(data)
-        list_production(folder)
-        sign_production(folder, [SIGNER])
-
-    return change
+@later
+def signed_volume(folder: Path, path: str, data: bytes) -> None:
+    (folder / path).write_bytes(data)
+    list_production(folder)
+    sign_production(folder, [SIGNER])
 
 
 @cache

@@ -24,6 +24,7 @@ from custody_pipeline.evidence.reader import FolderReader, NotAFileError, read
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify_path
+from custody_pipeline_tests.evidence.changes import later
 from custody_pipeline_tests.evidence.packages import INFO, sign_again, write_package
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
 from custody_pipeline_tests.evidence.reports import codes, errors
@@ -141,58 +142,45 @@ def test_one_log_signs_no_package_of_another(published: Publisher, tmp_path: Pat
     assert errors(report) == {"PACKAGE_INCONSISTENT"}
 
 
-def edited(path: str, **members: object) -> Callable[[Path], object]:
-    def change(folder: Path) -> None:
-        document: Any = json.loads((folder / path).read_bytes())
-        (folder / path).write_text(json.dumps(document | members))
-
-    return change
+@later
+def edited(folder: Path, /, path: str, **members: object) -> None:
+    document: Any = json.loads((folder / path).read_bytes())
+    (folder / path).write_text(json.dumps(document | members))
 
 
-def stated(**members: object) -> Callable[[Path], object]:
+@later
+def stated(folder: Path, /, **members: object) -> None:
     """Change what the statement says of the first record."""
-
-    def change(folder: Path) -> None:
-        file = folder / "data/package.json"
-        document = json.loads(file.read_bytes())
-        document["records"][0] |= members
-        file.write_text(json.dumps(document))
-
-    return change
+    file = folder / "data/package.json"
+    document = json.loads(file.read_bytes())
+    document["records"][0] |= members
+    file.write_text(json.dumps(document))
 
 
-def put(path: str, data: bytes) -> Callable[[Path], object]:
-    def change(folder: Path) -> None:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(data)
-
-    return change
+@later
+def put(folder: Path, path: str, data: bytes) -> None:
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).write_bytes(data)
 
 
-def lacking(number: int, **members: object) -> Callable[[Path], object]:
+@later
+def lacking(folder: Path, /, number: int, **members: object) -> None:
     """Change what `missing.json` says of what is not here; without members, take it out of the list."""
-
-    def change(folder: Path) -> None:
-        file = folder / "data/missing.json"
-        document = json.loads(file.read_bytes())
-        if members:
-            document[number] |= members
-        else:
-            del document[number]
-            edited("data/package.json", left_out=len(document))(folder)
-        file.write_text(json.dumps(document))
-
-    return change
+    file = folder / "data/missing.json"
+    document = json.loads(file.read_bytes())
+    if members:
+        document[number] |= members
+    else:
+        del document[number]
+        edited("data/package.json", left_out=len(document))(folder)
+    file.write_text(json.dumps(document))
 
 
-def twice(path: str, member: bytes) -> Callable[[Path], object]:
+@later
+def twice(folder: Path, path: str, member: bytes) -> None:
     """Give the first object of a document a member that it has already; parsers take one of the two."""
-
-    def change(folder: Path) -> None:
-        file = folder / path
-        file.write_bytes(file.read_bytes().replace(b"{", b"{" + member + b",", 1))
-
-    return change
+    file = folder / path
+    file.write_bytes(file.read_bytes().replace(b"{", b"{" + member + b",", 1))
 
 
 def under_two_names(folder: Path) -> None:
@@ -209,9 +197,10 @@ def under_two_names(folder: Path) -> None:
     (folder / "data/missing.json").write_text(json.dumps([*missing, missing[0] | {"name": "again"}]))
 
 
+@later
 def masked(
-    column: str, gone: tuple[str, ...] = (), *, of: str = CHOSEN[0], leaf: bytes = b"", salted: bool = False
-) -> Callable[[Path], object]:
+    folder: Path, column: str, gone: Sequence[str] = (), *, of: str = CHOSEN[0], leaf: bytes = b"", salted: bool = False
+) -> None:
     """Withhold a column of the first record, in a way that its producer might wish for.
 
     Args:
@@ -221,22 +210,18 @@ def masked(
         leaf: given instead of its leaf.
         salted: the salt is shown.
     """
-
-    def change(folder: Path) -> None:
-        name = CHOSEN[0]
-        proof = read_proof((folder / f"data/records/{of}.tlog-proof").read_bytes())
-        data = proof.commitment.data
-        if leaf:
-            extra = base64.b64encode(b"custody-commitment/v1 " + leaf)
-            data = re.sub(rb"(?m)^extra .*$", b"extra " + extra, data)
-        row = json.loads((folder / f"data/records/{name}.json").read_bytes())
-        left = {key: value for key, value in row.items() if key not in gone and (salted or key != "_salt")}
-        (folder / f"data/records/{name}.json").write_text(json.dumps(left))
-        (folder / f"data/records/{name}.tlog-proof").unlink()
-        (folder / f"data/records/{name}.tlog-commitment").write_bytes(data)
-        stated(masked=[column])(folder)
-
-    return change
+    name = CHOSEN[0]
+    proof = read_proof((folder / f"data/records/{of}.tlog-proof").read_bytes())
+    data = proof.commitment.data
+    if leaf:
+        extra = base64.b64encode(b"custody-commitment/v1 " + leaf)
+        data = re.sub(rb"(?m)^extra .*$", b"extra " + extra, data)
+    row = json.loads((folder / f"data/records/{name}.json").read_bytes())
+    left = {key: value for key, value in row.items() if key not in gone and (salted or key != "_salt")}
+    (folder / f"data/records/{name}.json").write_text(json.dumps(left))
+    (folder / f"data/records/{name}.tlog-proof").unlink()
+    (folder / f"data/records/{name}.tlog-commitment").write_bytes(data)
+    stated(masked=[column])(folder)
 
 
 def test_a_record_of_which_a_column_is_withheld_is_not_called_proven(package: Path) -> None:

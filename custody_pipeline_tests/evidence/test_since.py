@@ -13,7 +13,7 @@ from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline_tests.evidence.mutants import mutants, small_set, tried
-from custody_pipeline_tests.evidence.published import NIGHTS, OTHER, SIGNER, Publisher, rows
+from custody_pipeline_tests.evidence.published import NIGHTS, OTHER, SIGNER, Publisher, forked_log, rows
 from custody_pipeline_tests.evidence.reports import codes
 
 OLD, NEW = f"cuts/date={NIGHTS[0]}/r0001/", f"cuts/date={NIGHTS[2]}/r0001/"
@@ -87,13 +87,11 @@ def test_without_the_nights_before_nothing_is_explained_by_the_checkpoint(origin
 
 
 def test_a_checkpoint_of_another_log_or_of_others_lets_nothing_be_skipped(original: Publisher, tmp_path: Path) -> None:
-    fork = Publisher(tmp_path / "fork")
-    data = rows(NIGHTS[0])
-    data[0]["custom_data_legal_hold"] = "rewritten"
+    fork = forked_log(tmp_path / "fork")
     foreign = Publisher(tmp_path / "foreign", signers=[OTHER])
     later = original.sealed[-1].checkpoint.note.data
     for note, code in (
-        (fork.night(NIGHTS[0], data).checkpoint.note.data, "PINNED_FORKED"),
+        (fork.sealed[0].checkpoint.note.data, "PINNED_FORKED"),
         (foreign.night(NIGHTS[0], rows(NIGHTS[0])).checkpoint.note.data, "PINNED_WRONG"),
         (b"no checkpoint", "PINNED_WRONG"),
         (b"", "PINNED_WRONG"),

@@ -39,6 +39,7 @@ from custody_pipeline.evidence.verify.codes import CODES, Severity
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
+from custody_pipeline_tests.evidence.changes import later
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.published import (
     NIGHTS,
@@ -46,6 +47,7 @@ from custody_pipeline_tests.evidence.published import (
     OTHER,
     SIGNER,
     Publisher,
+    forked_log,
     parquet,
     publish,
     rows,
@@ -76,13 +78,11 @@ def scenario(name: str, code: str) -> Callable[[Tamper], Tamper]:
     return register
 
 
-def flip(path: str, offset: int = 0) -> Tamper:
-    def tamper(root: Path) -> None:
-        data = bytearray((root / path).read_bytes())
-        data[offset] ^= 1
-        (root / path).write_bytes(data)
-
-    return tamper
+@later
+def flip(root: Path, path: str, offset: int = 0) -> None:
+    data = bytearray((root / path).read_bytes())
+    data[offset] ^= 1
+    (root / path).write_bytes(data)
 
 
 def cut_short(path: str, by: int = 1) -> Tamper:
@@ -93,45 +93,35 @@ def extend(path: str, data: bytes) -> Tamper:
     return lambda root: rewrite(root / path, (root / path).read_bytes() + data)
 
 
-def remove(*paths: str) -> Tamper:
-    def tamper(root: Path) -> None:
-        for path in paths:
-            shutil.rmtree(root / path) if (root / path).is_dir() else (root / path).unlink()
-
-    return tamper
+@later
+def remove(root: Path, *paths: str) -> None:
+    for path in paths:
+        shutil.rmtree(root / path) if (root / path).is_dir() else (root / path).unlink()
 
 
-def move(source: str, target: str) -> Tamper:
-    def tamper(root: Path) -> None:
-        (root / target).parent.mkdir(parents=True, exist_ok=True)
-        (root / source).rename(root / target)
-
-    return tamper
+@later
+def move(root: Path, source: str, target: str) -> None:
+    (root / target).parent.mkdir(parents=True, exist_ok=True)
+    (root / source).rename(root / target)
 
 
-def copy_over(source: str, target: str) -> Tamper:
-    def tamper(root: Path) -> None:
-        (root / target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(root / source, root / target)
-
-    return tamper
+@later
+def copy_over(root: Path, source: str, target: str) -> None:
+    (root / target).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(root / source, root / target)
 
 
-def swap(one: str, two: str) -> Tamper:
-    def tamper(root: Path) -> None:
-        first, second = (root / one).read_bytes(), (root / two).read_bytes()
-        (root / one).write_bytes(second)
-        (root / two).write_bytes(first)
-
-    return tamper
+@later
+def swap(root: Path, one: str, two: str) -> None:
+    first, second = (root / one).read_bytes(), (root / two).read_bytes()
+    (root / one).write_bytes(second)
+    (root / two).write_bytes(first)
 
 
-def add(path: str, data: bytes = b"x") -> Tamper:
-    def tamper(root: Path) -> None:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(data)
-
-    return tamper
+@later
+def add(root: Path, path: str, data: bytes = b"x") -> None:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_bytes(data)
 
 
 def rewrite(file: Path, data: bytes) -> None:
@@ -182,29 +172,23 @@ def change_row(root: Path, prefix: str) -> None:
     (root / prefix / RECORDS).write_bytes(b"".join(record_blocks(changed, salts)))
 
 
-def changed_row(key: Signer | None = None, *, rebuilt: bool = False) -> Tamper:
+@later
+def changed_row(root: Path, key: Signer | None = None, *, rebuilt: bool = False) -> None:
     """A row is changed and listed, the cut signed with a key, and the log computed again with it."""
-
-    def tamper(root: Path) -> None:
-        change_row(root, FIRST)
-        for path in (TABLE, RECORDS):
-            edit_cut(root, FIRST, relist(root, FIRST, path), key)
-        if rebuilt:
-            rebuild_log(root, key)
-
-    return tamper
+    change_row(root, FIRST)
+    for path in (TABLE, RECORDS):
+        edit_cut(root, FIRST, relist(root, FIRST, path), key)
+    if rebuilt:
+        rebuild_log(root, key)
 
 
-def changed_records(change: Callable[[list[bytes]], list[bytes]], key: Signer | None = None) -> Tamper:
+@later
+def changed_records(root: Path, change: Callable[[list[bytes]], list[bytes]], key: Signer | None = None) -> None:
     """Other lines of records; who has a key lists them, and signs the cut again."""
-
-    def tamper(root: Path) -> None:
-        file = root / FIRST / RECORDS
-        file.write_bytes(b"".join(change(file.read_bytes().splitlines(keepends=True))))
-        if key is not None:
-            edit_cut(root, FIRST, relist(root, FIRST, RECORDS), key)
-
-    return tamper
+    file = root / FIRST / RECORDS
+    file.write_bytes(b"".join(change(file.read_bytes().splitlines(keepends=True))))
+    if key is not None:
+        edit_cut(root, FIRST, relist(root, FIRST, RECORDS), key)
 
 
 def signed_again(path: str, change: Callable[[bytes], bytes], key: Signer = SIGNER) -> Tamper:
@@ -255,17 +239,14 @@ def grow(path: str, size: int) -> Tamper:
     return lambda root: os.truncate(root / path, size + 1)
 
 
-def sign_bytes(change: Callable[[bytes], bytes]) -> Tamper:
+@later
+def sign_bytes(root: Path, change: Callable[[bytes], bytes]) -> None:
     """The owner of the key signs a cut.json that the pipeline would not write."""
-
-    def tamper(root: Path) -> None:
-        file = root / FIRST / "cut.json"
-        data = change(file.read_bytes())
-        file.write_bytes(data)
-        text = f"{cuts.SCHEMA}\n{ORIGIN}\n{FIRST}\n{hashlib.sha256(data).hexdigest()}  cut.json\n"
-        (root / FIRST / "cut.json.sig").write_bytes(sign(text.encode(), [SIGNER]).data)
-
-    return tamper
+    file = root / FIRST / "cut.json"
+    data = change(file.read_bytes())
+    file.write_bytes(data)
+    text = f"{cuts.SCHEMA}\n{ORIGIN}\n{FIRST}\n{hashlib.sha256(data).hexdigest()}  cut.json\n"
+    (root / FIRST / "cut.json.sig").write_bytes(sign(text.encode(), [SIGNER]).data)
 
 
 # --- bytes of files
@@ -490,7 +471,7 @@ def _(root: Path) -> None:
 
 @scenario("the owner of the key exchanges one night", "LOG_FORKED")
 def _(root: Path) -> None:
-    fork = forked(root.parent / "fork")
+    fork = forked_log(root.parent / "fork")
     shutil.rmtree(root / FIRST)
     shutil.copytree(fork.root / FIRST, root / FIRST)
 
@@ -574,13 +555,11 @@ scenario("the owner gives a recording two rows", "RECORDING_TWICE")(
 )
 
 
-def changed_rendering(name: str, change: Callable[[bytes], bytes]) -> Tamper:
-    def tamper(root: Path) -> None:
-        file = root / NEWEST / "data" / name
-        file.write_bytes(change(file.read_bytes()))
-        edit_cut(root, NEWEST, relist(root, NEWEST, f"data/{name}"), SIGNER)
-
-    return tamper
+@later
+def changed_rendering(root: Path, name: str, change: Callable[[bytes], bytes]) -> None:
+    file = root / NEWEST / "data" / name
+    file.write_bytes(change(file.read_bytes()))
+    edit_cut(root, NEWEST, relist(root, NEWEST, f"data/{name}"), SIGNER)
 
 
 for what, change in {
@@ -694,26 +673,21 @@ scenario("the owner seals a rotation that is none", "ROTATION_WRONG")(one_more("
 
 
 # --- what is no regular file
-def link(path: str, target: str) -> Tamper:
+@later
+def link(root: Path, path: str, target: str) -> None:
     """Put a link in place of a file or a folder that is moved away."""
-
-    def tamper(root: Path) -> None:
-        (root / path).rename(root.parent / "moved")
-        (root / path).symlink_to(root.parent / "moved" if target == "out" else root / target)
-
-    return tamper
+    (root / path).rename(root.parent / "moved")
+    (root / path).symlink_to(root.parent / "moved" if target == "out" else root / target)
 
 
 FOLDERS_ONLY: list[tuple[str, str, Tamper]] = []
 """Scenarios that a bucket cannot have, or that would be too much to upload."""
 
 
-def pipe(path: str) -> Tamper:
-    def tamper(root: Path) -> None:
-        (root / path).unlink(missing_ok=True)
-        os.mkfifo(root / path)
-
-    return tamper
+@later
+def pipe(root: Path, path: str) -> None:
+    (root / path).unlink(missing_ok=True)
+    os.mkfifo(root / path)
 
 
 for place in (FIRST + "data/gaps.parquet", FIRST + "cut.json", FIRST + "cut.json.sig", HEAD, "log/tile/0/000"):
@@ -770,15 +744,6 @@ def put_cosigned(path: str, source: str, time: int = TIME) -> Tamper:
     return lambda root: add(path, cosigned((root / source).read_bytes(), time))(root)
 
 
-def forked(root: Path) -> Publisher:
-    """Another log of the same key, whose first night differs in one row."""
-    publisher = Publisher(root)
-    data = rows(NIGHTS[0])
-    data[0]["custom_data_legal_hold"] = "rewritten"
-    publisher.night(NIGHTS[0], data)
-    return publisher
-
-
 @scenario("a byte of a witness's cosignature is flipped", "COSIGNATURE_WRONG")
 def _(root: Path) -> None:
     put_cosigned("log/cosigned/41", FIRST + "checkpoint")(root)
@@ -820,7 +785,7 @@ def _(root: Path) -> None:
 
 @scenario("a witness saw another past of the log", "COSIGNED_INCONSISTENT")
 def _(root: Path) -> None:
-    fork = forked(root.parent / "fork")
+    fork = forked_log(root.parent / "fork")
     add("log/cosigned/41", cosigned((fork.root / HEAD).read_bytes()))(root)
 
 
@@ -1029,15 +994,12 @@ def test_a_proof_does_not_vouch_for_what_lies_beside_it(original: Publisher, cop
     assert (report.status, [found.code for found in report.of(Severity.UNCHECKED)]) == (2, ["NOT_COVERED"])
 
 
-def point_to(place: str, *nights: str) -> Tamper:
+@later
+def point_to(root: Path, place: str, *nights: str) -> None:
     """Let each pointer name files at another place, consistently."""
-
-    def tamper(root: Path) -> None:
-        for night in nights:
-            path = root / f"current/date={night}.json"
-            path.write_text(path.read_text().replace("s3://published/prod/", place))
-
-    return tamper
+    for night in nights:
+        path = root / f"current/date={night}.json"
+        path.write_text(path.read_text().replace("s3://published/prod/", place))
 
 
 @pytest.mark.parametrize(

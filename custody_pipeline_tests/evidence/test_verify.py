@@ -30,7 +30,7 @@ from custody_pipeline.evidence.verify.options import Media, Options
 from custody_pipeline.evidence.verify.rotations import follow_rotations
 from custody_pipeline.evidence.verify.target import verify, verify_path
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
-from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
+from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, forked_log, rows
 from custody_pipeline_tests.evidence.reports import codes, errors
 
 KEYS = [SIGNER.verifier]
@@ -169,10 +169,7 @@ def test_a_pin_is_compared_with_whatever_is_verified_or_said_to_be_unchecked(
     original: Publisher, tmp_path: Path, path: str
 ) -> None:
     """Pins: the head of this cut, the one before it, a later one, and another log's of the same size and key."""
-    fork = Publisher(tmp_path / "fork")
-    data = rows(NIGHTS[0])
-    data[0]["custom_data_legal_hold"] = "rewritten"
-    fork.night(NIGHTS[0], data)
+    fork = forked_log(tmp_path / "fork")
     fork.night(NIGHTS[1], rows(NIGHTS[1]))
     target = original.root / f"cuts/date={NIGHTS[1]}/r0001"
     if path == "checkpoint":
