@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError
@@ -131,10 +132,8 @@ def test_what_the_vendor_refuses_in_the_middle_is_told_and_asked_again(
     with monkeypatch.context() as patched:
         patched.setattr(night.server.world, "conversation", forgets)
         told = custody("hold", "refused", "--apply")
-    assert (
-        told.exit_code,
-        f"the vendor refused: not.found: Conversation not found {second}" in " ".join(told.stdout.split()),
-    ) == (1, True)
+    refusal = f"the vendor refused: not.found: Conversation not found {second}"
+    assert (told.exit_code, refusal in " ".join(told.stdout.split())) == (1, True)
     register = register_of(night.settings, "refused")
     assert read_holds(register).conversations == {
         first: HELD, second: "the vendor refused: not.found: Conversation not found"
@@ -204,9 +203,6 @@ def test_a_hold_and_a_release_are_custody_events_also_when_they_were_killed_befo
     (first, *_) = conversations(night)
     night.matter("recorded", f"  ids: [{first}]")
 
-    def killed(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     def events() -> list[tuple[str, str, str]]:
         with Warehouse(night.settings).open(read_only=True) as con:
             return con.execute(
@@ -215,7 +211,7 @@ def test_a_hold_and_a_release_are_custody_events_also_when_they_were_killed_befo
             ).fetchall()
 
     with monkeypatch.context() as patched:
-        patched.setattr(holds, "record_acts", killed)
+        patched.setattr(holds, "record_acts", Mock(side_effect=KeyboardInterrupt))
         assert custody("hold", "recorded", "--apply").exit_code != 0
     assert (night.server.world.protected, events()) == ({first}, [])
     custody("hold", "recorded", "--apply")
@@ -262,18 +258,12 @@ def test_where_nobody_may_see_earlier_holds_one_is_written_down_before_it_is_set
     version = client.put_object(Bucket="unseen", Key="a.opus", Body=b"1")["VersionId"]
     uri = f"s3://unseen/a.opus?versionId={version}"
     settings = night.settings.model_copy(update={"publish_url": None})
-    register, actor, asked = (
-        register_of(settings, "unseen"),
-        Actor.of(settings),
-        _recordings(night, "s3://unseen/a.opus"),
-    )
-
-    def killed(*_: object) -> str:
-        raise KeyboardInterrupt
+    register, actor = register_of(settings, "unseen"), Actor.of(settings)
+    asked = _recordings(night, "s3://unseen/a.opus")
 
     monkeypatch.setattr(holds, "_before", lambda *_: holds.UNSEEN)
     with monkeypatch.context() as patched:
-        patched.setattr(holds, "_legal_hold", killed)
+        patched.setattr(holds, "_legal_hold", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             holds.hold(settings, register, asked, actor, "matter 1")
     assert read_holds(register).objects == {uri: holds.UNSEEN}

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from typer.testing import CliRunner
@@ -226,14 +227,11 @@ def test_a_volume_is_recorded_once_and_by_its_own_digest(
     name = where.replace(" ", "-")
     night.matter(name, f"  ids: [{recording}]")
 
-    def killed_here(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
         if "events" in where:
-            patched.setattr(volume_writer, "record_acts", killed_here)
+            patched.setattr(volume_writer, "record_acts", Mock(side_effect=KeyboardInterrupt))
         else:
-            patched.setattr(Register, "note", killed_here)
+            patched.setattr(Register, "note", Mock(side_effect=KeyboardInterrupt))
         produce(name, tmp_path)
     assert not (tmp_path / "VOL001").exists()
     if "removed" in where:  # nobody has it, so that it is no volume that was moved

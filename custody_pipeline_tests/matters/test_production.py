@@ -15,6 +15,7 @@ from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import docx
@@ -416,11 +417,8 @@ def test_a_production_that_is_stopped_goes_on_with_the_same_numbers(
     name = f"stopped-{step.replace('_', '-')}"
     owner, attribute = (Path, step) if step == "rename" else (volume_writer, step)
 
-    def stop(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as stopped:
-        stopped.setattr(owner, attribute, stop)
+        stopped.setattr(owner, attribute, Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             produce(night, name, tmp_path)
     (partial,) = tmp_path.iterdir()
@@ -438,9 +436,6 @@ def test_a_production_that_is_stopped_goes_on_with_the_same_numbers(
 def test_what_is_excluded_or_withheld_after_a_production_was_stopped_does_not_go_out(
     night: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     first, second, *_ = (row for row in night.whole() if row["ani"] and row["sidecar_sha256"])
     chosen = f"  ids: [{first['recording_id']}, {second['recording_id']}]"
     night.matter("late", chosen, "production: {conversations: as_received}")
@@ -448,7 +443,7 @@ def test_what_is_excluded_or_withheld_after_a_production_was_stopped_does_not_go
 
     def stopped_at(step: str) -> bytes:
         with monkeypatch.context() as stopped:
-            stopped.setattr(volume_writer, step, stop)
+            stopped.setattr(volume_writer, step, Mock(side_effect=KeyboardInterrupt))
             assert CliRunner().invoke(app, command).exit_code != 0
         return all_files(next(tmp_path.glob(".VOL001.*")))
 
