@@ -30,7 +30,7 @@ SAME = ("chain_of_custody", "custom_data", "custody_events")
 def _prepared(size: int, _: Path) -> Iterator[Prepared]:
     night = loaded_night(size)
     yield Prepared(
-        partial(_ours, night),
+        partial(modelling, night),
         partial(_floor, night),
         _same,
         rows=night.recordings,
@@ -38,7 +38,8 @@ def _prepared(size: int, _: Path) -> Iterator[Prepared]:
     )
 
 
-def _ours(night: LoadedNight, folder: Path) -> Callable[[], object]:
+def modelling(night: LoadedNight, folder: Path) -> Callable[[], object]:
+    """Work that brings every model of a copy of the night up to date."""
     settings = copy_of(night, folder)
     models, mapping = load_models(), load_mapping(settings.mapping_path)
 

@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from bench.measure import Prepared, Stage
+from bench.model import modelling
 from bench.night import NIGHT, LoadedNight, copy_of, modelled_night
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import CutFile, cut_prefix
@@ -25,13 +26,11 @@ from custody_pipeline.evidence.log.checkpoint import Head, read_checkpoint
 from custody_pipeline.evidence.log.keys import Ed25519Signer
 from custody_pipeline.evidence.log.merkle import Frontier
 from custody_pipeline.evidence.reader import FolderReader
-from custody_pipeline.models.mapping_file import load_mapping
-from custody_pipeline.models.run import run_models
 from custody_pipeline.publish.sealed_landing import landing_of
 from custody_pipeline.publish.tables import describe_table, export_table
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
-from custody_pipeline.warehouse.sql_files import SQL_DIR, load_models, read_model
+from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 
 SIGNER = Ed25519Signer("custody.example.com/bench", bytes(range(32)))
 _SECRET = bytes(32)
@@ -104,7 +103,7 @@ def _described(file: Path, path: str, rows: dict[str, int]) -> CutFile:
 def _prepared(size: int, folder: Path) -> Iterator[Prepared]:
     del folder
     night = modelled_night(size)
-    yield Prepared(partial(_ours, night), partial(_floor, night), _same, rows=night.recordings)
+    yield Prepared(partial(_ours, night), partial(modelling, night), _same, rows=night.recordings)
 
 
 def _ours(night: LoadedNight, folder: Path) -> Callable[[], object]:
@@ -115,17 +114,6 @@ def _ours(night: LoadedNight, folder: Path) -> Callable[[], object]:
     def work() -> None:
         with Warehouse(settings).open(read_only=True) as con:
             seal_night(con, folder, rows)
-
-    return work
-
-
-def _floor(night: LoadedNight, folder: Path) -> Callable[[], object]:
-    settings = copy_of(night, folder)
-    models, mapping = load_models(), load_mapping(settings.mapping_path)
-
-    def work() -> None:
-        with Warehouse(settings).open() as con:
-            run_models(con, models, NIGHT, mapping, settings)
 
     return work
 

@@ -24,20 +24,8 @@ FAST = ("api", "landing: encrypted", "load", "load: encrypted", "model", "files:
 
 def test_the_fast_stages_give_the_same_as_their_floors(tmp_path: Path) -> None:
     found = tmp_path / "rows.json"
-    command = [
-        sys.executable,
-        "-m",
-        "bench",
-        "--size",
-        "20",
-        "40",
-        "--rounds",
-        "1",
-        "--json",
-        str(found),
-        "--stage",
-        *FAST,
-    ]
+    options = ["--size", "20", "40", "--rounds", "1", "--json", str(found), "--stage", *FAST]
+    command = [sys.executable, "-m", "bench", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     rows = [Row(**row) for row in json.loads(found.read_text())["stages"]]
