@@ -198,7 +198,7 @@ def test_a_production_that_is_killed_anywhere_goes_on_and_never_verifies_before_
 def test_a_hold_that_is_killed_anywhere_leaves_nothing_held_unsaid(night: Published, number: int) -> None:
     name = f"shot-hold-{number}"
     night.matter(name, f"  ids: [{night.rows[0]['conversation_id']}]")
-    assert killed(f"{name}{os.sep}holds", number, "matter", "hold", name, "--apply") == -signal.SIGKILL
+    assert killed(f"{name}{os.sep}.holds", number, "matter", "hold", name, "--apply") == -signal.SIGKILL
     listed = read_holds(register_of(night.settings, name)).conversations
     assert night.server.world.protected <= listed.keys()
     CliRunner().invoke(app, ["matter", "release", name, "--apply"])
