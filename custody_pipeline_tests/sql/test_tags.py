@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import duckdb
 import pytest
@@ -179,6 +180,62 @@ def test_a_value_of_an_earlier_load_is_kept_when_the_newest_has_another(night: N
     assert kept == {"Resolved": False, "Changed": True}
     assert night.row()["custom_data_disposition"] == "Changed"
     assert night.reasons() == {"TAG_CHANGED_LATER"}
+
+
+def given_live(night: Night, at: str, value: str) -> None:
+    """An event sets the tag on the agent."""
+    topic = "v2.detail.events.conversation.{id}.attributes"
+    night.event(at, topic=topic, participant_id="c1-agent-1", attributes={"Legal-Hold": value})
+
+
+def read_before(night: Night) -> None:
+    """An earlier load read the conversation, and the newest did not."""
+    night.single(agent={"Legal-Hold": "true"})
+    night.load()
+    night.rows["conversations"].clear()
+
+
+def captured_after_the_read(night: Night) -> None:
+    night.single(agent={"Legal-Hold": "false"})
+    night.capture("10:15:00", agent={"Legal-Hold": "true"})
+    night.rows["captures"][0]["observed_at"] = "2026-11-06 10:00:00"
+
+
+def captured_before_and_after_an_event(night: Night) -> None:
+    night.leg()["attributes"] = {"Disposition": "Resolved"}
+    night.capture("10:11:00", agent={"Legal-Hold": "false"})
+    given_live(night, "10:15:00", "true")
+    night.capture("10:20:00", agent={"Disposition": "Resolved"})
+
+
+def captured_and_then_another_answer(night: Night) -> None:
+    night.capture("10:15:00", agent={"Legal-Hold": "true"})
+    night.rows["captures"].append(
+        {"conversation_id": "c1", "observed_at": "2026-11-02 10:20:00", "document_state": "wrong_shape"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "legal_hold"),
+    [
+        (lambda night: given_live(night, "10:15:00", "true"), "true"),
+        # The analytics job tells of the conversation's end, at 10:10.
+        (lambda night: given_live(night, "10:05:00", "true"), "false"),
+        (lambda night: night.capture("10:05:00", agent={"Legal-Hold": "true"}), "false"),
+        (captured_before_and_after_an_event, "true"),
+        (captured_and_then_another_answer, "true"),
+        (read_before, "true"),
+        (captured_after_the_read, "true"),
+    ],
+)
+def test_the_source_that_tells_of_the_latest_moment_gives_the_value(
+    night: Night, given: Callable[[Night], None], legal_hold: str
+) -> None:
+    night.call()
+    given(night)
+    night.run()
+    assert night.row()["custom_data_legal_hold"] == legal_hold
+    assert "TAG_CHANGED_LATER" in night.reasons("r1")
 
 
 def test_an_attribute_event_says_when_the_tag_was_set(night: Night) -> None:

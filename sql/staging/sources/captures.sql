@@ -21,7 +21,8 @@ SELECT
     d.landing_id,
     r.is_current,
     r.is_current AND row_number() OVER (
-        PARTITION BY d.partition_date, d.landing_id, d.conversation_id ORDER BY d.observed_at DESC, d.document_uri DESC
+        PARTITION BY d.partition_date, d.landing_id, d.conversation_id
+        ORDER BY d.document_state = 'ok' DESC, d.observed_at DESC, d.document_uri DESC
     ) = 1 AS is_latest,
     d.source_uri,
     d.fetched_at,

@@ -8,9 +8,10 @@
 -- 2. the leg: the recording's own agent before other agents (staging.other_legs);
 -- 3. the participant who joined first;
 -- 4. a whole value before a value that the analytics job may have cut;
--- 5. a value in the newest load before a value that only an earlier load had;
--- 6. the source: conversation, customattributes, capture, event, details, manifest, sidecar;
--- 7. the latest observation.
+-- 5. a value that its source shows last before a value that the same source showed earlier;
+-- 6. the source that tells of the latest moment: a read and a capture tell of their own time, an event of the time at which
+--    the tag was set, the analytics job of the conversation's end, a manifest and a sidecar of none;
+-- 7. the source: conversation, customattributes, capture, event, details, manifest, sidecar.
 --
 -- custody.custom_data has all other values, and custody.gaps names conflicts.
 --
@@ -52,12 +53,6 @@ general_purposes AS (
     WHERE column_name IS NULL
 ),
 
-read_whole AS (
-    SELECT partition_date, conversation_id
-    FROM staging.conversation_facts
-    WHERE single_read = 'ok'
-),
-
 contested AS (
     -- Most keys have one observation per conversation. Only keys with several are ordered.
     SELECT partition_date, conversation_id, tag_key
@@ -83,11 +78,19 @@ placed AS NOT MATERIALIZED (
         o.source,
         o.observed_at,
         o.is_current,
+        o.is_standing,
+        CASE o.source
+            WHEN 'details' THEN least(w.conversation_end, o.seen_at)
+            WHEN 'manifest' THEN NULL
+            WHEN 'sidecar' THEN NULL
+            ELSE o.seen_at
+        END AS tells_of,
         o.is_cut,
         k.tag_key IS NOT NULL AS is_mapped,
         -- If the conversation was read, a cut key is a fragment of a whole key that the single read gives.
-        NOT o.is_cut OR NOT at_job_limit(o.tag_key) OR w.conversation_id IS NULL AS is_candidate,
+        NOT o.is_cut OR NOT at_job_limit(o.tag_key) OR coalesce(w.single_read <> 'ok', true) AS is_candidate,
         c.tag_key IS NOT NULL AS is_contested,
+        o.seen_at,
         o.source_uri,
         o.document_uri,
         o.document_sha256
@@ -99,7 +102,7 @@ placed AS NOT MATERIALIZED (
         ON c.partition_date = o.partition_date AND c.conversation_id = o.conversation_id AND c.tag_key = o.tag_key
     LEFT JOIN key_purposes AS k ON k.partition_date = o.partition_date AND k.tag_key = o.tag_key
     LEFT JOIN general_purposes AS g ON g.partition_date = o.partition_date
-    LEFT JOIN read_whole AS w ON w.partition_date = o.partition_date AND w.conversation_id = o.conversation_id
+    LEFT JOIN staging.conversation_facts AS w ON w.partition_date = o.partition_date AND w.conversation_id = o.conversation_id
     LEFT JOIN staging.other_legs AS a
         ON a.partition_date = r.partition_date AND a.conversation_id = r.conversation_id
         AND a.recording_id = r.recording_id AND a.participant_id = o.participant_id
@@ -114,7 +117,8 @@ ordered AS (
         -- The chosen value of one participant, across all sources.
         p.is_candidate AND row_number() OVER (
             PARTITION BY p.partition_date, p.conversation_id, p.recording_id, p.participant_id, p.tag_key
-            ORDER BY NOT p.is_candidate, p.is_cut, p.is_current DESC, source_rank, p.observed_at DESC, p.tag_value
+            ORDER BY NOT p.is_candidate, p.is_cut, p.is_standing DESC, p.tells_of DESC NULLS LAST, source_rank, p.seen_at DESC,
+                p.tag_value
         ) = 1 AS is_participants
     FROM placed AS p
     LEFT JOIN staging.participants AS n USING (partition_date, conversation_id, participant_id)

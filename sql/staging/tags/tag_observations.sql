@@ -15,13 +15,32 @@
 -- column source: conversation, customattributes, capture, event, details, manifest or sidecar
 -- column observed_at: when the source first showed this value (UTC); for events, when the tag was set
 -- column is_current: true if the newest load shows this value; for captures, if the latest capture does; null for an event
+-- column is_standing: true if the source's newest document of the conversation, or its latest event of the key, has this value
+-- column seen_at: when the source last showed this value (UTC)
 -- column is_cut: true if the analytics job's limit of 1,024 characters may have cut the key or value
 -- column document_uri: landing file and row of the document that shows the value
 -- column document_sha256: SHA-256 of that document
 -- column source_uri: source of the document
-WITH per_participant AS (
+WITH newest_reads AS (
+    -- Not every load reads a conversation by itself: the last document that came stands.
+    SELECT partition_date, key_conversation_id, landing_id
+    FROM (
+        SELECT DISTINCT partition_date, key_conversation_id, landing_id, 'conversations' AS resource FROM staging.conversations
+        WHERE document_state = 'ok'
+        UNION ALL
+        SELECT DISTINCT partition_date, key_conversation_id, landing_id, 'conversation_attributes'
+        FROM staging.conversation_attributes
+        WHERE document_state = 'ok'
+    )
+    INNER JOIN staging.receipts USING (partition_date, resource, landing_id)
+    QUALIFY row_number() OVER (
+        PARTITION BY partition_date, key_conversation_id, resource ORDER BY "sequence" DESC, landing_id DESC
+    ) = 1
+),
+
+per_participant AS (
     SELECT partition_date, conversation_id, '' AS recording_id, 'details' AS source, unnest(participants) AS p,
-        fetched_at AS observed_at, is_current, document_uri, document_sha256, source_uri
+        fetched_at AS observed_at, is_current, is_current AS is_standing, document_uri, document_sha256, source_uri
     FROM (
         SELECT partition_date, conversation_id, is_current, document_uri, document_sha256, source_uri, fetched_at,
             [{'participant_id': p.participant_id, 'purpose': p.purpose, 'attributes': p.attributes} FOR p IN participants]
@@ -31,23 +50,24 @@ WITH per_participant AS (
     )
     UNION ALL
     SELECT partition_date, conversation_id, '', 'conversation', unnest(participants),
-        fetched_at, is_current, document_uri, document_sha256, source_uri
+        fetched_at, is_current, is_standing, document_uri, document_sha256, source_uri
     FROM (
-        SELECT partition_date, key_conversation_id AS conversation_id, is_current, document_uri, document_sha256, source_uri,
-            fetched_at,
-            [{'participant_id': p.participant_id, 'purpose': p.purpose, 'attributes': p.attributes} FOR p IN participants]
+        SELECT c.partition_date, c.key_conversation_id AS conversation_id, c.is_current, c.document_uri, c.document_sha256,
+            c.source_uri, c.fetched_at, n.landing_id IS NOT NULL AS is_standing,
+            [{'participant_id': p.participant_id, 'purpose': p.purpose, 'attributes': p.attributes} FOR p IN c.participants]
                 AS participants
-        FROM staging.conversations
-        WHERE document_state = 'ok' AND coalesce(lower(conversation_id) = lower(key_conversation_id), true)
+        FROM staging.conversations AS c
+        LEFT JOIN newest_reads AS n USING (partition_date, key_conversation_id, landing_id)
+        WHERE c.document_state = 'ok' AND coalesce(lower(c.conversation_id) = lower(c.key_conversation_id), true)
     )
     UNION ALL
     SELECT partition_date, conversation_id, '', 'capture', unnest(participants),
-        observed_at, is_latest, document_uri, document_sha256, source_uri
+        observed_at, is_latest, is_latest, document_uri, document_sha256, source_uri
     FROM staging.captures
     WHERE document_state = 'ok'
     UNION ALL
     SELECT partition_date, key_conversation_id, key_recording_id, 'sidecar', unnest(participants),
-        fetched_at, is_current, document_uri, document_sha256, source_uri
+        fetched_at, is_current, is_current, document_uri, document_sha256, source_uri
     FROM staging.export_sidecars
     WHERE document_state = 'ok' AND key_recording_id IS NOT NULL
         AND coalesce(lower(conversation_id) = lower(key_conversation_id), true)
@@ -57,37 +77,43 @@ WITH per_participant AS (
 attributes AS (
     SELECT partition_date, conversation_id, recording_id, source, p.participant_id AS participant_id, p.purpose AS purpose,
         unnest(map_entries(p.attributes)) AS attribute,
-        observed_at, is_current, document_uri, document_sha256, source_uri
+        observed_at, is_current, is_standing, document_uri, document_sha256, source_uri
     FROM per_participant
     UNION ALL
-    SELECT partition_date, conversation_id, '', 'event', participant_id, NULL, unnest(map_entries(attributes)),
-        coalesce(event_time, received_at), NULL, document_uri, document_sha256, source_uri
-    FROM staging.conversation_events
+    SELECT partition_date, conversation_id, '', 'event', participant_id, NULL, attribute, observed_at, NULL,
+        observed_at = max(observed_at) OVER (PARTITION BY partition_date, conversation_id, participant_id, attribute.key),
+        document_uri, document_sha256, source_uri
+    FROM (
+        SELECT partition_date, conversation_id, participant_id, unnest(map_entries(attributes)) AS attribute,
+            coalesce(event_time, received_at) AS observed_at, document_uri, document_sha256, source_uri
+        FROM staging.conversation_events
+    )
     UNION ALL
     SELECT partition_date, key_conversation_id, key_recording_id, 'sidecar', NULL, NULL,
         unnest(flatten([map_entries(found) FOR found IN list_prepend(tags, other_tags)])),
-        fetched_at, is_current, document_uri, document_sha256, source_uri
+        fetched_at, is_current, is_current, document_uri, document_sha256, source_uri
     FROM staging.export_sidecars
     WHERE document_state = 'ok' AND key_recording_id IS NOT NULL
         AND coalesce(lower(conversation_id) = lower(key_conversation_id), true)
         AND coalesce(lower(recording_id) = lower(key_recording_id), true)
     UNION ALL
     SELECT partition_date, coalesce(conversation_id, ''), recording_id, 'manifest', NULL, NULL, unnest(map_entries(tags)),
-        fetched_at, is_current, document_uri, document_sha256, source_uri
+        fetched_at, is_current, is_current, document_uri, document_sha256, source_uri
     FROM staging.export_manifests
     WHERE document_state = 'ok' AND recording_id IS NOT NULL
     UNION ALL
     SELECT partition_date, conversation_id, '', 'capture', NULL, NULL, unnest(typed_attributes),
-        observed_at, is_latest, document_uri, document_sha256, source_uri
+        observed_at, is_latest, is_latest, document_uri, document_sha256, source_uri
     FROM staging.captures
     WHERE document_state = 'ok'
     UNION ALL
-    SELECT partition_date, key_conversation_id, '', 'customattributes', participant_id, NULL,
-        {'key': attribute_key, 'value': attribute_value},
-        fetched_at, is_current, document_uri, document_sha256, source_uri
-    FROM staging.conversation_attributes
-    WHERE document_state = 'ok' AND attribute_key IS NOT NULL
-        AND coalesce(lower(conversation_id) = lower(key_conversation_id), true)
+    SELECT a.partition_date, a.key_conversation_id, '', 'customattributes', a.participant_id, NULL,
+        {'key': a.attribute_key, 'value': a.attribute_value},
+        a.fetched_at, a.is_current, n.landing_id IS NOT NULL, a.document_uri, a.document_sha256, a.source_uri
+    FROM staging.conversation_attributes AS a
+    LEFT JOIN newest_reads AS n USING (partition_date, key_conversation_id, landing_id)
+    WHERE a.document_state = 'ok' AND a.attribute_key IS NOT NULL
+        AND coalesce(lower(a.conversation_id) = lower(a.key_conversation_id), true)
 )
 
 SELECT
@@ -101,6 +127,8 @@ SELECT
     a.source,
     min(a.observed_at) AS observed_at,
     bool_or(a.is_current) AS is_current,
+    coalesce(bool_or(a.is_standing), false) AS is_standing,
+    max(a.observed_at) AS seen_at,
     -- A sidecar with participants is a document of the analytics job, and is cut in the same way.
     a.source IN ('details', 'sidecar') AND coalesce(a.participant_id, '') <> ''
         AND (at_job_limit(a.attribute.key) OR coalesce(at_job_limit(a.attribute.value), false)) AS is_cut,
