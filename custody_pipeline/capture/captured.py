@@ -34,13 +34,14 @@ capture then, or null), `sidecar` (`uri`, `outcome`: `written`, `already_there`;
 
 The same content is captured once: a claim, created only if absent, decides the `observed_at` of a content. Any worker
 with the same bytes can finish the document of a killed worker. Content that returns after other content is a change,
-and is captured again.
+and is captured again. So is content whose claim or capture cannot be read any more: it is damaged, and counts as none.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,6 +54,10 @@ from custody_pipeline.capture.envelopes import CustodyEvent
 from custody_pipeline.extract.documents import BYTE_ORDER_MARK, Document, document, without_halves
 from custody_pipeline.extract.verbatim import with_verbatim_tags
 from custody_pipeline.io.document_store import DocumentStore
+from custody_pipeline.io.encrypted_files import EncryptedFileError
+from custody_pipeline.io.night_keys import NightForgottenError, NightKeyError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -122,20 +127,20 @@ def write_capture(
     """
     folder = _folder(facts.start or event.event_time or received_at, reading.conversation_id)
     number, newest = _newest_claims(store, folder)
-    if reading.content_id in newest:
-        claim_key = newest[reading.content_id]
-        fresh = False
-    else:
-        claim_key = f"claims/{folder}/{number + 1:06}-{reading.content_id}.json"
-        claim = {"observed_at": _text(reading.observed_at), "event": _event_fields(event, received_at)}
-        fresh = store.create(claim_key, orjson.dumps(claim))
-    settled = orjson.loads(store.read(claim_key) or b"{}")
-    observed_at = datetime.fromisoformat(settled["observed_at"]).replace(tzinfo=UTC)
-    key = f"captures/{folder}/{observed_at:%Y%m%dT%H%M%S.%fZ}.json"
-    if not fresh and store.read(key) is not None:
-        return None
-    created = store.create(key, _capture_document(reading, facts, settled))
-    return key if created else None
+    if known := _settled(store, newest.get(reading.content_id)):
+        key = _capture_key(folder, known)
+        if readable(store, key) is not None:
+            return None
+        if store.create(key, _capture_document(reading, facts, known)):
+            return key
+        if readable(store, key) is not None:  # another worker's
+            return None
+    claim = {"observed_at": _text(reading.observed_at), "event": _event_fields(event, received_at)}
+    claim_key = f"claims/{folder}/{number + 1:06}-{reading.content_id}.json"
+    store.create(claim_key, orjson.dumps(claim))
+    settled = _settled(store, claim_key) or claim
+    key = _capture_key(folder, settled)
+    return key if store.create(key, _capture_document(reading, facts, settled)) else None
 
 
 def write_event(
@@ -175,19 +180,15 @@ def captured_addresses(store: DocumentStore, day: date, conversation_ids: Iterab
     found: dict[str, set[str]] = {}
     for name in conversation_ids:
         for key in captures_of(store, day, name):
-            legs = _legs(store.read(key) or b"{}")
+            legs = _legs(readable(store, key) or {})
             written = {str(leg[field]) for leg in legs for field in _OF_A_PERSON if leg.get(field)}
             found[name] = found.get(name, set()) | written
     return found
 
 
-def _legs(content: bytes) -> list[dict[str, Any]]:
+def _legs(capture: dict[str, Any]) -> list[dict[str, Any]]:
     """The participants in a capture's conversation; none if it cannot be read."""
-    try:
-        capture = orjson.loads(content)
-        conversation = capture.get("conversation")
-    except (ValueError, AttributeError):  # not as it was written
-        return []
+    conversation = capture.get("conversation")
     with suppress(KeyError, ValueError, TypeError):
         received = base64.b64decode(capture["conversation_base64"])
         conversation = orjson.loads(without_halves(received.removeprefix(BYTE_ORDER_MARK)))
@@ -209,11 +210,40 @@ def _folder(moment: datetime, conversation_id: str) -> str:
     return f"date={moment.astimezone(UTC):%Y-%m-%d}/conversation_id={conversation_id}"
 
 
+def _capture_key(folder: str, settled: dict[str, Any]) -> str:
+    return f"captures/{folder}/{datetime.fromisoformat(settled['observed_at']):%Y%m%dT%H%M%S.%fZ}.json"
+
+
+def _settled(store: DocumentStore, claim_key: str | None) -> dict[str, Any] | None:
+    """What a claim decided; None if there is none. A claim that is not as it was written counts as none."""
+    claim = readable(store, claim_key) if claim_key else None
+    with suppress(KeyError, TypeError, ValueError):
+        if claim is not None and isinstance(claim["event"], dict):
+            datetime.fromisoformat(claim["observed_at"])
+            return claim
+    return None
+
+
+def readable(store: DocumentStore, key: str) -> dict[str, Any] | None:
+    """The document at `key`; None if there is none, or it cannot be read, which is logged."""
+    try:
+        content = store.read(key)
+        document = None if content is None else orjson.loads(content)
+    except (ValueError, EncryptedFileError, NightKeyError) as error:
+        if isinstance(error, NightForgottenError):
+            raise
+        logger.warning("%s cannot be read and counts as none: %s", store.uri(key), error)
+        return None
+    return document if isinstance(document, dict) else None
+
+
 def _newest_claims(store: DocumentStore, folder: str) -> tuple[int, dict[str, str]]:
     """The highest claim number, and the claims that have it (several, if workers met) by content id."""
     number, newest = 0, dict[str, str]()
     for key in store.keys(f"claims/{folder}/"):
         count, _, content_id = key.rpartition("/")[2].removesuffix(".json").partition("-")
+        if not count.isdecimal():
+            continue  # not a claim's name
         if int(count) > number:
             number, newest = int(count), {}
         if int(count) == number:

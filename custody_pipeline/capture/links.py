@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.capture.captured import captures_of, link_key
+from custody_pipeline.capture.captured import captures_of, link_key, readable
 from custody_pipeline.capture.sidecar import SIGNATURE, SidecarError, presign_put, put_presigned
 from custody_pipeline.extract.export_keys import parse_key
 from custody_pipeline.extract.export_listing import night_prefixes
@@ -153,15 +153,14 @@ class AudioLinker:
 
     def _newest_capture(self, day: date, conversation_id: str) -> dict[str, Any] | None:
         for key in reversed(list(captures_of(self._store, day, conversation_id))):
-            content = self._store.read(key)
-            document = orjson.loads(content or b"{}")
+            document = readable(self._store, key)
             # An answer that was no conversation is kept, but is no capture.
-            if content is not None and document.get("conversation_state", "ok") == "ok":
+            if document and document.get("conversation_state", "ok") == "ok":
                 return {
                     "uri": self._store.uri(key),
-                    "observed_at": document["observed_at"],
-                    "conversation_sha256": document["conversation_sha256"],
-                    "document_sha256": hashlib.sha256(content).hexdigest(),
+                    "observed_at": document.get("observed_at"),
+                    "conversation_sha256": document.get("conversation_sha256"),
+                    "document_sha256": hashlib.sha256(self._store.read(key) or b"").hexdigest(),
                 }
         return None
 

@@ -14,7 +14,10 @@ from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.captured import captures_of, events_of
 from custody_pipeline.capture.messages import QueueError
 from custody_pipeline.capture.queues import open_queue
+from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.concurrency import in_order
+from custody_pipeline.io.encrypted_files import EncryptedFileError
+from custody_pipeline.io.night_keys import NightKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,7 +93,16 @@ def _collect(
     with collector.load(resource) as load:
         load.landing.detail = missing(collector) or None
         load.incomplete = load.landing.detail is not None
-        for key, content in in_order(store.read, keys, workers=READS_IN_FLIGHT):
-            if content is not None:
+
+        def read(key: str) -> bytes | FetchFailure | None:
+            try:
+                return store.read(key)
+            except (EncryptedFileError, NightKeyError) as error:
+                return FetchFailure(resource, key, f"{store.uri(key)} cannot be opened: {error}", permanent=False)
+
+        for key, content in in_order(read, keys, workers=READS_IN_FLIGHT):
+            if isinstance(content, FetchFailure):
+                load.add_failure(content)
+            elif content is not None:
                 load.add({"key": key}, store.uri(key), content)
     return load.landing

@@ -422,6 +422,41 @@ def test_a_capture_cut_off_before_its_document_is_finished_by_the_next_worker(
     assert capture["observed_at"] == "2026-11-02T10:01:40.000000"
 
 
+def altered(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+@pytest.mark.parametrize("kind", ["claims", "captures"])
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda _: b"{}", lambda content: content[:-9], altered])
+def test_a_document_that_is_damaged_counts_as_none_and_is_named(
+    setup: Setup,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    is_encrypted: bool,
+    kind: str,
+    damage: Callable[[bytes], bytes],
+) -> None:
+    if is_encrypted:
+        setup.store = EncryptedStore(setup.store, NightKeys(LocalWrapping([bytes(32)]), FolderStore(tmp_path / "keys")))
+    setup.vendor.answers |= {CONVERSATION: conversation(), OTHER: conversation(OTHER)}
+    setup.put(attribute_event())
+    setup.drain()
+    (file,) = (tmp_path / "place" / kind).rglob("*.json")
+    file.write_bytes(content := damage(file.read_bytes()))
+    (file.parent / "notes.json").write_bytes(b"")
+
+    setup.clock.now += 60
+    setup.put(attribute_event(), attribute_event(OTHER))
+    report = setup.drain()
+
+    is_read = kind == "captures" and content == b"{}"  # a document, though not of ours
+    assert (report.events, report.captures, report.stopped) == (2, 1 if is_read else 2, None)
+    assert is_read or content == b"{}" or file.name in caplog.text
+    setup.put(attribute_event())
+    assert setup.drain().captures == 0
+
+
 def test_capture_uses_its_share_of_the_rate_limit() -> None:
     settings = Settings(genesys_domain="mypurecloud.de", genesys_client_id="i", genesys_client_secret="s")
     with capture_client(settings) as client:

@@ -86,6 +86,19 @@ def test_an_event_of_a_conversation_that_could_not_be_read_is_of_the_conversatio
     assert found == [(CONVERSATION, "conversation_not_found")]
 
 
+@pytest.mark.parametrize("content", [b"CPN1", b"CPN1" + b"2026-11-02" + bytes(100)])
+def test_a_document_that_cannot_be_opened_hides_none_of_the_others(tmp_path: Path, content: bytes) -> None:
+    store, body = FolderStore(tmp_path / "captures"), attribute_event()
+    event, facts = parse_event(body), conversation_facts(CONVERSATION, document(conversation()))
+    write_capture(store, Reading(CONVERSATION, SEEN, conversation(), None), facts, event, SEEN)
+    name = f"captures/date=2026-11-02/conversation_id={OTHER}/20261102T100500.000000Z.json"
+    store.create(name, content)
+    with Collector(Settings(home=tmp_path, export_url="s3://unused"), NIGHT) as collector:
+        captures, events = collect_captures(collector)
+    assert (captures.state, captures.documents, events.state) == ("partial", 1, "complete")
+    assert [failure.subject_id for failure in captures.failures] == [name]
+
+
 @pytest.mark.parametrize(
     ("received", "state"), [(SEEN, "partial"), (SEEN + timedelta(days=1), "complete"), (None, "complete")]
 )

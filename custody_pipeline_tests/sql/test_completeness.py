@@ -415,11 +415,22 @@ def test_an_answer_that_was_no_conversation_is_no_capture(
 ) -> None:
     night.call()
     night.event("10:05:00", outcome="conversation_unreadable")
-    night.rows["captures"].append({"conversation_id": "c1", "document_state": "not_json"})
+    night.rows["captures"].append(
+        {"conversation_id": "c1", "document_state": "not_json", "conversation_sha256": "e" * 64}
+    )
     if second:
         night.capture("10:06:00", agent=HEALTHY_AGENT)
     night.run()
     assert (night.source("captures")["state"], night.reasons("r1")) == (state, reasons)
+
+
+def test_a_damaged_capture_may_hold_what_no_other_shows(night: Night) -> None:
+    night.call()
+    night.capture("10:06:00", agent=HEALTHY_AGENT)
+    night.rows["captures"].append({"conversation_id": "c1", "document_state": "truncated"})
+    night.run()
+    states = {part["source"]: part["state"] for part in night.table("coverage")}
+    assert (states["captures"], claim(night)[0]) == ("partial", "not_established")
 
 
 def test_a_capture_under_the_day_of_its_event_is_of_the_night_that_has_the_conversation(night: Night) -> None:
