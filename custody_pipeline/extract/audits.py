@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from custody_pipeline.extract.conversations import finished_job, result_pages
+from custody_pipeline.extract.export_keys import as_the_api_writes
 from custody_pipeline.extract.genesys import entities_of
 from custody_pipeline.extract.genesys_errors import ANSWERED, GenesysError, JobFailed, UnexpectedAnswer
 from custody_pipeline.io.clock import utc_now
@@ -140,6 +141,6 @@ def _entries(client: GenesysClient, path: str) -> Iterator[tuple[dict[str, Any],
                 audit_id = entry.get("id")
                 yield (
                     {"id": audit_id if isinstance(audit_id, str) else None},
-                    named if isinstance(named, str) else None,
+                    as_the_api_writes(named) if isinstance(named, str) else None,
                     content,
                 )

@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 import orjson
 
+from custody_pipeline.extract.export_keys import as_the_api_writes
+
 # Half of the longest line that the loader lets DuckDB read: the document fits with its keys, base64-coded or not.
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 
@@ -159,9 +161,9 @@ def text_of(page: bytes, field: str) -> str | None:
 
 
 def id_of(page: bytes, field: str) -> str | None:
-    """As `text_of`; None for a text without characters, which names nothing."""
+    """As `text_of`, a UUID in small letters; None for a text without characters, which names nothing."""
     found = text_of(page, field)
-    return found if found and found.strip() else None
+    return as_the_api_writes(found) if found and found.strip() else None
 
 
 def fields_of(page: bytes) -> dict[str, msgspec.Raw] | None:

@@ -79,11 +79,11 @@ def parse_key(key: str) -> ExportKey:
         conversation, finding = None, "bad_conversation_id"
     elif conversation is None or role == "other":
         role, recording, extension, finding = "other", None, None, "unrecognised"
-    conversation, recording = (name and _as_the_api_writes(name) for name in (conversation, recording))
+    conversation, recording = (name and as_the_api_writes(name) for name in (conversation, recording))
     return ExportKey(role, finding, organization, conversation, recording, extension, path_date, hour)  # type: ignore[arg-type]
 
 
-def _as_the_api_writes(name: str) -> str:
+def as_the_api_writes(name: str) -> str:
     """A UUID in small letters, as in the API's documents; any other name unchanged."""
     return name.lower() if _UUID.fullmatch(name) else name
 

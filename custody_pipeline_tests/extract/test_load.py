@@ -221,6 +221,38 @@ def test_sessions_with_an_empty_id_have_none(con: DuckDBPyConnection, land: Land
     assert found.fetchall() == [([None, None],)]
 
 
+CAPITALS, SMALL = "AAAAAAAA-0000-4000-8000-00000000000A", "aaaaaaaa-0000-4000-8000-00000000000a"
+
+
+@pytest.mark.parametrize(
+    ("resource", "written", "columns"),
+    [
+        ("listed_recordings", {"recordingId": "R", "conversationId": "R"}, "recording_id, conversation_id"),
+        (
+            "export_failures",
+            {"recording": {"id": "R"}, "conversation": {"id": "R"}},
+            "recording_id, conversation_id",
+        ),
+        ("export_manifests", [{"recordingId": "R", "conversationId": "R"}], "recording_id, conversation_id"),
+        ("orphan_recordings", {"id": "R", "recording": {"id": "R"}}, "orphan_id, recording_id"),
+        ("recording_metadata", [{"id": "R", "sessionId": "R"}], "recording_id, session_id"),
+        ("conversation_details", {"conversationId": "R"}, "conversation_id, conversation_id"),
+        ("conversation_events", {"conversation_id": "R", "recording_id": "R"}, "conversation_id, recording_id"),
+        ("captures", {"conversation_id": "R"}, "conversation_id, conversation_id"),
+        (
+            "recording_audits",
+            {"entity": {"id": "R"}, "context": {"conversationId": "R"}},
+            "entity_id, conversation_id",
+        ),
+    ],
+)
+def test_an_id_in_capitals_is_the_same_id(
+    con: DuckDBPyConnection, land: Land, resource: str, written: Any, columns: str
+) -> None:
+    load(con, [land(resource, json.dumps(written).replace('"R"', f'"{CAPITALS}"').encode())])
+    assert con.execute(f"SELECT {columns} FROM raw.{resource}").fetchall() == [(SMALL, SMALL)]
+
+
 def test_one_entry_without_an_id_hides_none_of_the_others(con: DuckDBPyConnection, land: Land) -> None:
     load(con, [land("recording_metadata", b'[{"id":"r1"},{"media":"audio"}]')])
     rows = con.execute("SELECT recording_id, document_state FROM raw.recording_metadata ORDER BY 1").fetchall()

@@ -28,7 +28,7 @@ SELECT
             ELSE document_state
         END AS document_state
     ),
-    coalesce(document.conversation_id, given(regexp_extract(k."key", 'conversation_id=([^/]+)/', 1))) AS conversation_id,
+    coalesce(given(document.conversation_id), given(regexp_extract(k."key", 'conversation_id=([^/]+)/', 1))) AS conversation_id,
     try_cast(document.observed_at AS TIMESTAMP) AS observed_at,
     document.conversation_sha256,
     document."event".event_id AS event_id,

@@ -33,7 +33,7 @@ SELECT
             WHEN document_state = 'ok'
                 AND (
                     coalesce(len(document.participants), 0) = 0
-                    OR coalesce(document.conversationId, k.conversation_id, '') = ''
+                    OR coalesce(given(document.conversationId), given(k.conversation_id)) IS NULL
                     OR list_bool_or(list_transform(
                         document.participants,
                         lambda p: p.sessions IS NULL
@@ -52,7 +52,7 @@ SELECT
     ),
     k.page_sha256,
     k.job_id,
-    coalesce(document.conversationId, k.conversation_id) AS conversation_id,
+    coalesce(given(document.conversationId), given(k.conversation_id), '') AS conversation_id,
     utc_moment(document.conversationStart) AS conversation_start,
     utc_moment(document.conversationEnd) AS conversation_end,
     document.divisionIds AS division_ids,

@@ -20,8 +20,8 @@
 -- column exported_date: when the vendor stamped the recording as exported (UTC)
 SELECT
     landed.* EXCLUDE (k, document),
-    coalesce(given(document.recordingId), k.recording_id) AS recording_id,
-    coalesce(given(document.conversationId), k.conversation_id) AS conversation_id,
+    coalesce(given(document.recordingId), given(k.recording_id)) AS recording_id,
+    coalesce(given(document.conversationId), given(k.conversation_id)) AS conversation_id,
     utc_moment(document.creationTime) AS creation_time,
     utc_moment(document.archiveDate) AS archive_date,
     document.archiveMedium AS archive_medium,

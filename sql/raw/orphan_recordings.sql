@@ -26,7 +26,7 @@ SELECT
             ELSE document_state
         END AS document_state
     ),
-    coalesce(given(document.id), k.id) AS orphan_id,
+    coalesce(given(document.id), given(k.id)) AS orphan_id,
     coalesce(given(document.recording.conversationId), given(document.conversationId)) AS conversation_id,
     given(document.recording.id) AS recording_id,
     document.mediaType AS media_type,

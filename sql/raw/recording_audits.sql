@@ -28,8 +28,8 @@
 SELECT
     landed.* EXCLUDE (k, document),
     coalesce(document.id, k.id) AS audit_id,
-    document.context['conversationId'] AS conversation_id,
-    document.entity.id AS entity_id,
+    given(document.context['conversationId']) AS conversation_id,
+    given(document.entity.id) AS entity_id,
     document.entityType AS entity_type,
     document.serviceName AS service_name,
     document."action" AS action_written,
