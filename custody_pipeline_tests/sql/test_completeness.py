@@ -710,3 +710,44 @@ def test_a_screen_that_is_gone_does_not_stand_for_lost_audio(night: Night, told_
     night.metadata("c1")
     night.run()
     assert [row["recording_id"] for row in night.table("chain_of_custody")] == ["r1", "session:c1-agent-1-session"]
+
+
+ONE, CAPITALS = "aaaaaaaa-0000-4000-8000-00000000000a", "AAAAAAAA-0000-4000-8000-00000000000A"
+
+
+@pytest.mark.parametrize(
+    ("then", "last"),
+    [
+        (lambda night: night.listed(ONE, "c2"), ("c2", ONE)),
+        (lambda night: night.listed(CAPITALS), ("c1", CAPITALS)),
+        (lambda night: night.metadata("c2", {"recording_id": CAPITALS, "exported_date": None}), ("c2", CAPITALS)),
+    ],
+)
+def test_a_recording_that_is_gone_has_the_row_of_its_last_conversation_and_spelling(
+    night: Night, then: Callable[[Night], None], last: tuple[str, str]
+) -> None:
+    a_chat(night)
+    empty_the_bucket(night)
+    night.listed(ONE)
+    night.load()
+    night.rows["listed_recordings"].clear()
+    then(night)
+    night.load()
+    for resource in ("listed_recordings", "recording_metadata"):
+        night.rows[resource].clear()
+    night.run()
+    assert [(row["conversation_id"], row["recording_id"]) for row in night.table("chain_of_custody")] == [last]
+    (row,) = night.table("chain_of_custody")
+    assert row["gap_reasons"] == sorted(set(row["gap_reasons"]))
+
+
+def test_a_recording_that_is_gone_from_the_bucket_has_the_row_of_its_folder(night: Night) -> None:
+    night.call("c1", ONE)
+    night.load()
+    empty_the_bucket(night)
+    night.listed(CAPITALS, "c2")
+    night.load()
+    night.rows["listed_recordings"].clear()
+    night.run()
+    (row,) = night.table("chain_of_custody")
+    assert (row["conversation_id"], row["recording_id"], row["gap_reasons"]) == ("c1", ONE, ["OBJECT_MISSING"])

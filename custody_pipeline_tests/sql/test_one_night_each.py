@@ -71,7 +71,24 @@ def test_a_recording_is_in_one_night_whichever_was_run_first(night: Night, later
 def test_an_orphan_of_a_night_that_does_not_have_it_yet_is_named(night: Night, later: Night) -> None:
     run(night, later)
     found = {(row["recording_id"], row["other_night"], row["finding"]) for row in later.check("one_night_each")}
-    assert found == {("late", NIGHT, "in no night"), ("after midnight", NIGHT, "in no night")}
+    assert found == {(name, NIGHT, "in no night") for name in ("late", "after midnight", "failed")}
+
+
+@pytest.mark.parametrize("resource", ["export_failures", "export_manifests", "conversation_events"])
+def test_what_names_a_recording_of_another_night_gives_no_row_and_is_named_until_that_night_has_one(
+    night: Night, later: Night, resource: str
+) -> None:
+    later.rows["orphan_recordings"].clear()
+    later.rows["export_failures"].clear()
+    named = {"conversation_id": "c1", "recording_id": "r9"}
+    later.rows[resource].append(named)
+    run(night, later)
+    assert recordings(later) == {"r2"}
+    assert [(row["recording_id"], row["finding"]) for row in later.check("one_night_each")] == [("r9", "in no night")]
+    night.rows[resource].append(named)
+    run(night, later)
+    assert (recordings(night), recordings(later)) == ({"r1", "r9"}, {"r2"})
+    assert night.check("one_night_each") == later.check("one_night_each") == []
 
 
 def collect_list(night: Night, calls: list[tuple[str, datetime, datetime, str]]) -> None:

@@ -1,6 +1,6 @@
 -- A recording has its row in one night. An offending row names another night that also has the recording, or that should
--- have a listed recording or an orphan and does not. Run that night again: it was collected before this night named the
--- recording.
+-- have a recording that a list or an event of this night names, and does not. Run that night again: it was collected
+-- before this night named the recording.
 --
 -- asset: custody.chain_of_custody
 -- blocking: false
@@ -13,6 +13,12 @@ WITH other_nights AS (
     WHERE NOT (partition_date >= getvariable('window_start') AND partition_date < getvariable('window_end'))
 ),
 
+began AS (
+    SELECT key_conversation_id AS conversation_id, min(start_time)::DATE AS own_night
+    FROM staging.conversations
+    GROUP BY key_conversation_id
+),
+
 named_recordings AS (
     SELECT coalesce(recording_id, 'orphan:' || orphan_id) AS recording_id, own_night,
         unnest([recording_id, conversation_id]) AS id
@@ -22,12 +28,21 @@ named_recordings AS (
     SELECT listed.recording_id, coalesce(began.own_night, listed.creation_time::DATE),
         unnest([listed.recording_id, listed.conversation_id])
     FROM staging.listed_recordings AS listed
-    LEFT JOIN (
-        SELECT key_conversation_id AS conversation_id, min(start_time)::DATE AS own_night
-        FROM staging.conversations
-        GROUP BY key_conversation_id
-    ) AS began USING (conversation_id)
+    LEFT JOIN began USING (conversation_id)
     WHERE listed.is_current AND listed.recording_id IS NOT NULL
+    UNION ALL
+    SELECT told.recording_id, began.own_night, unnest([told.recording_id, told.conversation_id])
+    FROM (
+        SELECT conversation_id, recording_id FROM staging.export_failures
+        WHERE is_current
+        UNION ALL
+        SELECT conversation_id, recording_id FROM staging.export_manifests
+        WHERE is_current
+        UNION ALL
+        SELECT conversation_id, recording_id FROM staging.conversation_events
+    ) AS told
+    LEFT JOIN began USING (conversation_id)
+    WHERE told.recording_id IS NOT NULL
 ),
 
 right_nights AS (

@@ -75,3 +75,5 @@ SELECT
     ) AS evidence,
     NULL::TIMESTAMP AS recoverable_until
 FROM findings
+-- What an earlier load named, and nothing names now, may have the reason by itself.
+ANTI JOIN staging.gap_exports USING (partition_date, conversation_id, recording_id, reason)

@@ -21,7 +21,30 @@
 -- column in_listed: the vendor's list of all recordings has the recording
 -- column in_captures: only live capture shows that the recording should exist
 -- column is_gone: an earlier load named the recording, and no source names it now
-WITH named_by_lists AS (
+WITH named_before AS (
+    SELECT b.*, r."sequence"
+    FROM (
+        SELECT partition_date, landing_id, conversation_id, recording_id, NULL::DATE AS own_night
+        FROM staging.export_failures
+        WHERE NOT is_current
+        UNION ALL
+        SELECT partition_date, landing_id, conversation_id, recording_id, NULL
+        FROM staging.export_manifests
+        WHERE NOT is_current
+        UNION ALL
+        SELECT partition_date, landing_id, key_conversation_id, recording_id, NULL
+        FROM staging.recording_metadata
+        WHERE NOT is_current
+        UNION ALL
+        SELECT partition_date, landing_id, conversation_id, recording_id, creation_time::DATE
+        FROM staging.listed_recordings
+        WHERE NOT is_current
+    ) AS b
+    INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
+    WHERE b.recording_id IS NOT NULL
+),
+
+named_by_lists AS (
     SELECT partition_date, conversation_id, recording_id, 'failures' AS origin, NULL::DATE AS own_night
     FROM staging.export_failures
     WHERE is_current
@@ -42,22 +65,14 @@ WITH named_by_lists AS (
     FROM staging.listed_recordings
     WHERE is_current AND recording_id IS NOT NULL
     UNION ALL
+    -- A conversation that capture could not read is filed under the day of its event.
+    SELECT DISTINCT partition_date, conversation_id, recording_id, 'events', NULL::DATE
+    FROM staging.conversation_events
+    WHERE recording_id IS NOT NULL
+    UNION ALL
     -- What earlier loads named.
-    SELECT DISTINCT partition_date, conversation_id, recording_id, 'before', NULL::DATE
-    FROM staging.export_failures
-    WHERE NOT is_current
-    UNION ALL
-    SELECT DISTINCT partition_date, conversation_id, recording_id, 'before', NULL
-    FROM staging.export_manifests
-    WHERE NOT is_current
-    UNION ALL
-    SELECT DISTINCT partition_date, key_conversation_id, recording_id, 'before', NULL
-    FROM staging.recording_metadata
-    WHERE NOT is_current AND recording_id IS NOT NULL
-    UNION ALL
-    SELECT DISTINCT partition_date, conversation_id, recording_id, 'before', creation_time::DATE
-    FROM staging.listed_recordings
-    WHERE NOT is_current AND recording_id IS NOT NULL
+    SELECT DISTINCT partition_date, conversation_id, recording_id, 'before', own_night
+    FROM named_before
 ),
 
 listed AS (
@@ -114,15 +129,31 @@ named AS (
     SELECT partition_date, conversation_id, recording_id, 'sidecars'
     FROM staging.sidecar_objects
     UNION ALL
-    SELECT DISTINCT partition_date, conversation_id, recording_id, 'events'
-    FROM staging.conversation_events
-    WHERE recording_id IS NOT NULL
-    UNION ALL
     SELECT partition_date, conversation_id, recording_id,
         CASE WHEN bool_or(object_role = 'media') THEN 'objects_before' ELSE 'before' END
     FROM staging.export_objects
     WHERE NOT is_current AND object_role IN ('media', 'sidecar') AND key_finding IS NULL AND NOT is_delete_marker
     GROUP BY partition_date, conversation_id, recording_id
+),
+
+last_named AS (
+    -- Conversation and spelling under which an earlier load named a recording last; the bucket's before those of lists.
+    SELECT partition_date, conversation_id, recording_id
+    FROM (
+        SELECT partition_date, conversation_id, recording_id, landing_id, false AS is_object, "sequence" FROM named_before
+        UNION ALL
+        SELECT o.partition_date, o.conversation_id, o.recording_id, o.landing_id, o.object_role = 'media', r."sequence"
+        FROM staging.export_objects AS o
+        INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
+        WHERE NOT o.is_current AND o.object_role IN ('media', 'sidecar') AND o.key_finding IS NULL AND NOT o.is_delete_marker
+    ) AS b
+    SEMI JOIN named AS n
+        ON n.partition_date = b.partition_date AND n.recording_id = b.recording_id
+        AND n.conversation_id IS NOT DISTINCT FROM b.conversation_id AND n.origin IN ('before', 'objects_before')
+    QUALIFY row_number() OVER (
+        PARTITION BY partition_date, lower(recording_id)
+        ORDER BY is_object DESC, "sequence" DESC, landing_id DESC, conversation_id IS NULL, conversation_id, recording_id
+    ) = 1
 ),
 
 named_or_gone AS (
@@ -132,6 +163,9 @@ named_or_gone AS (
     UNION ALL
     SELECT b.*
     FROM named AS b
+    INNER JOIN last_named AS l
+        ON l.partition_date = b.partition_date AND l.recording_id = b.recording_id
+        AND l.conversation_id IS NOT DISTINCT FROM b.conversation_id
     ANTI JOIN named AS n
         ON n.partition_date = b.partition_date AND lower(n.recording_id) = lower(b.recording_id)
         AND n.origin NOT IN ('before', 'objects_before')

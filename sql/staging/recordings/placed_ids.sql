@@ -1,6 +1,6 @@
 -- Nights of recordings and conversations. The bucket's folders and the analytics job place a recording or conversation in
--- a night. Lists of failed, exported and orphaned recordings and the list of all recordings are not lists of one night:
--- they place nothing, and only show which nights have a list that names a recording.
+-- a night. Lists of failed, exported and orphaned recordings, the list of all recordings and events are not lists of one
+-- night: they place nothing, and only show which nights have a list that names a recording.
 --
 -- materialized: window
 -- grain: partition_date, id, is_placed
@@ -34,3 +34,7 @@ UNION
 SELECT partition_date, recording_id, false
 FROM staging.listed_recordings
 WHERE is_current AND recording_id IS NOT NULL
+UNION
+SELECT partition_date, recording_id, false
+FROM staging.conversation_events
+WHERE recording_id IS NOT NULL
