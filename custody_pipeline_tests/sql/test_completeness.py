@@ -400,6 +400,14 @@ def test_neither_a_snippet_nor_a_screen_stands_for_lost_audio(night: Night, give
     assert night.balance("details_sessions") == (1, 0, 1, 0)
 
 
+def test_a_sidecar_of_another_recording_makes_no_screen_of_an_audio_recording(night: Night) -> None:
+    night.call()
+    night.details()["screen_recorded"] = [night.leg()["participant_id"]]
+    night.sidecar().update(recording_id="r9", media_type="Screen", media_subtype="Screen")
+    night.run()
+    assert [row["recording_id"] for row in night.table("chain_of_custody")] == ["r1", "screen:c1-agent-1"]
+
+
 def test_a_sidecar_may_write_its_ids_in_capitals(night: Night) -> None:
     night.call()
     night.sidecar().update(conversation_id="C1", recording_id="R1")

@@ -274,6 +274,27 @@ def test_a_sidecar_that_names_another_recording_gives_no_tags(night: Night) -> N
     assert "Foreign" not in tags(night)
 
 
+def test_a_sidecar_that_names_another_recording_tells_nothing_of_this_one(night: Night) -> None:
+    night.transfer({"Legal-Hold": "true"}, {"Legal-Hold": "false"})
+    first, second = night.rows["export_sidecars"]
+    first["recording_id"], second["recording_id"] = "r2", "r1"
+    first["user_ids"], second["user_ids"] = second["user_ids"], first["user_ids"]
+    first["media_type"] = "Screen"
+    night.metadata(
+        "c1",
+        *({"recording_id": f"r{number}", "session_id": f"c1-agent-{number}-session"} for number in (1, 2)),
+    )
+    night.run()
+    rows = night.table("chain_of_custody")
+    assert [
+        (row["recording_id"], row["media_type"], row["user_ids"], row["custom_data_legal_hold"]) for row in rows
+    ] == [
+        ("r1", "audio", ["c1-user-1"], "true"),
+        ("r2", "audio", ["c1-user-2"], "false"),
+    ]
+    assert all("DOCUMENTS_DISAGREE" in row["gap_reasons"] for row in rows)
+
+
 def test_empty_and_absent_are_told_apart(night: Night) -> None:
     for name in ("empty", "absent"):
         night.call(name, name, agent={}, ivr={})

@@ -83,7 +83,7 @@ with_kind AS (
         AND o.recording_id = r.recording_id
     LEFT JOIN staging.sidecar_objects AS d
         ON d.partition_date = r.partition_date AND d.conversation_id = r.conversation_id
-        AND d.recording_id = r.recording_id
+        AND d.recording_id = r.recording_id AND NOT d.disagrees
 ),
 
 with_session AS (

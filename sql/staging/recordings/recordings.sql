@@ -154,6 +154,13 @@ failures AS (
     GROUP BY ALL
 ),
 
+own_sidecars AS (
+    -- A sidecar that names another recording tells nothing of this one.
+    SELECT *
+    FROM staging.sidecar_objects
+    WHERE NOT disagrees
+),
+
 key_columns AS (
     -- Only the columns that the next steps need. The wide columns are joined in the final SELECT.
     SELECT
@@ -177,7 +184,7 @@ key_columns AS (
         coalesce(conversation.conversation_end, sidecar.conversation_end, starts_about) AS ends_about
     FROM staging.recording_keys AS recording
     LEFT JOIN staging.media_objects AS media USING (partition_date, conversation_id, recording_id)
-    LEFT JOIN staging.sidecar_objects AS sidecar USING (partition_date, conversation_id, recording_id)
+    LEFT JOIN own_sidecars AS sidecar USING (partition_date, conversation_id, recording_id)
     LEFT JOIN staging.conversation_facts AS conversation USING (partition_date, conversation_id)
     LEFT JOIN staging.recording_metadata AS metadata
         ON metadata.is_latest
@@ -344,23 +351,23 @@ SELECT
     sidecar.evidence AS sidecar_evidence,
     coalesce(sidecar.disagrees, false) AS sidecar_disagrees,
     concat_ws('/', sidecar.document_conversation_id, sidecar.document_recording_id) AS sidecar_named,
-    coalesce(sidecar.has_tags_field, false) AS sidecar_has_tags_field,
-    coalesce(sidecar.tag_count, 0) AS sidecar_tag_count,
+    coalesce(own.has_tags_field, false) AS sidecar_has_tags_field,
+    coalesce(own.tag_count, 0) AS sidecar_tag_count,
     coalesce(manifest.has_tags_field, false) AS manifest_has_tags_field,
     coalesce(manifest.tag_count, 0) AS manifest_tag_count,
     manifest.evidence AS manifest_evidence,
-    coalesce(sidecar.media_type, metadata.media) AS media_type,
-    coalesce(sidecar.media_subtype, metadata.media_subtype) AS media_subtype,
-    coalesce(sidecar.start_time, metadata.start_time) AS recording_start,
-    coalesce(sidecar.end_time, metadata.end_time) AS recording_end,
+    coalesce(own.media_type, metadata.media) AS media_type,
+    coalesce(own.media_subtype, metadata.media_subtype) AS media_subtype,
+    coalesce(own.start_time, metadata.start_time) AS recording_start,
+    coalesce(own.end_time, metadata.end_time) AS recording_end,
     {
-        'start': CASE WHEN sidecar.document_state = 'ok' THEN sidecar.start_text ELSE metadata.start_text END,
-        'end': CASE WHEN sidecar.document_state = 'ok' THEN sidecar.end_text ELSE metadata.end_text END
+        'start': CASE WHEN own.document_state = 'ok' THEN own.start_text ELSE metadata.start_text END,
+        'end': CASE WHEN own.document_state = 'ok' THEN own.end_text ELSE metadata.end_text END
     } AS times_as_written,
-    coalesce(sidecar.has_zone, true) AND coalesce(metadata.has_zone, true) AS has_zone,
-    sidecar.duration_ms,
-    sidecar.duration_written,
-    lower(sidecar.initial_direction) AS initial_direction,
+    coalesce(own.has_zone, true) AND coalesce(metadata.has_zone, true) AS has_zone,
+    own.duration_ms,
+    own.duration_written,
+    lower(own.initial_direction) AS initial_direction,
     metadata.file_state,
     metadata.archive_date,
     metadata.delete_date,
@@ -384,16 +391,17 @@ SELECT
     session.purpose AS session_purpose,
     coalesce(session.leg_users, []) AS leg_users,
     coalesce(
-        list_sort(sidecar.user_ids), nullif(session.leg_users, []), conversation.user_ids, []
+        list_sort(own.user_ids), nullif(session.leg_users, []), conversation.user_ids, []
     ) AS user_ids,
-    coalesce(conversation.conversation_start, sidecar.conversation_start) AS conversation_start,
-    coalesce(conversation.conversation_end, sidecar.conversation_end) AS conversation_end,
+    coalesce(conversation.conversation_start, own.conversation_start) AS conversation_start,
+    coalesce(conversation.conversation_end, own.conversation_end) AS conversation_end,
     key_columns.starts_about,
     key_columns.starts_before
 FROM staging.recording_keys AS recording
 INNER JOIN key_columns USING (partition_date, conversation_id, recording_id)
 LEFT JOIN staging.media_objects AS media USING (partition_date, conversation_id, recording_id)
 LEFT JOIN staging.sidecar_objects AS sidecar USING (partition_date, conversation_id, recording_id)
+LEFT JOIN own_sidecars AS own USING (partition_date, conversation_id, recording_id)
 LEFT JOIN staging.conversation_facts AS conversation USING (partition_date, conversation_id)
 LEFT JOIN staging.recording_metadata AS metadata
     ON metadata.is_latest
