@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from custody_pipeline.extract.documents import fields_of, items_of, text_of, value_of
 from custody_pipeline.extract.export_keys import is_conversation_id
-from custody_pipeline.extract.genesys import MAX_REPEATED_CURSORS, Answer
+from custody_pipeline.extract.genesys import MAX_PAGES, MAX_REPEATED_CURSORS, Answer
 from custody_pipeline.extract.genesys_errors import (
     ANSWERED,
     FAILED,
@@ -161,10 +161,14 @@ def finished_job(client: GenesysClient, path: str, finished: str, failed: Set[st
 
 
 def result_pages(client: GenesysClient, path: str, page_size: int) -> Iterator[Answer]:
-    """Pages of a job's results, until a page has no cursor. An empty page with a cursor is not the end."""
+    """Pages of a job's results, until a page has no cursor. An empty page with a cursor is not the end.
+
+    Raises:
+        UnexpectedAnswer: a page is no page of results, or the listing never ends.
+    """
     cursors: collections.Counter[str] = collections.Counter()
     query: dict[str, Any] = {"pageSize": page_size}
-    while True:
+    for _ in range(MAX_PAGES):
         answer = client.get(path, **query)
         try:
             cursor = value_of(answer.body, "cursor")
@@ -179,6 +183,7 @@ def result_pages(client: GenesysClient, path: str, page_size: int) -> Iterator[A
         if cursors[cursor] > MAX_REPEATED_CURSORS:
             raise UnexpectedAnswer(answer.request, "the listing repeats its cursor without an end")
         query = {"pageSize": page_size, "cursor": cursor}
+    raise UnexpectedAnswer(f"GET {path}", f"the listing has more than {MAX_PAGES} pages")
 
 
 def read_singly(

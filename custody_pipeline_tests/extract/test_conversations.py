@@ -141,6 +141,15 @@ def test_a_cursor_without_an_end_is_bounded(api: Api, collector: Collector) -> N
     assert collect_details(collector)[0].state == "partial"
 
 
+def test_a_listing_of_empty_pages_without_an_end_is_bounded(
+    api: Api, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "MAX_PAGES", 5)
+    api.on(RESULTS, *(reply({"conversations": [], "cursor": str(number)}) for number in range(99)))
+    (landing,) = collect_details(collector)
+    assert (landing.state, "the listing has more than 5 pages" in (landing.detail or "")) == ("failed", True)
+
+
 def test_refused_credentials_stop_the_night(api: Api, collector: Collector) -> None:
     api.on("/oauth/token", reply({"error": "invalid_client"}, status=401))
     with pytest.raises(genesys_errors.LoginError):
