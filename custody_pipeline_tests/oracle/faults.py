@@ -62,6 +62,32 @@ class SidecarFault:
 
 
 @dataclass(frozen=True)
+class CapitalsFault:
+    """One source writes its ids in capitals: a UUID is the same in any case (RFC 9562)."""
+
+    source: str
+
+    def apply(self, view: View) -> None:
+        for place in view.documents:
+            if place[0] == self.source:
+                view.documents[place] = _in_capitals(view.documents[place])
+
+
+def _in_capitals(tree: Any) -> Any:
+    if isinstance(tree, list):
+        return [_in_capitals(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    return {
+        key: value.upper() if key in _IDS and isinstance(value, str) else _in_capitals(value)
+        for key, value in tree.items()
+    }
+
+
+_IDS = frozenset({"id", "recordingId", "conversationId", "sessionId"})
+
+
+@dataclass(frozen=True)
 class AnswerFault:
     """Answers number `first` to `first + count - 1` of an endpoint and key are broken; `key` None: of every key."""
 
@@ -177,7 +203,17 @@ class ProcessFault:
     number: int = 0
 
 
-Fault = NodeFault | SidecarFault | AnswerFault | StoreFault | PageFault | ObjectFault | ForeignFault | ProcessFault
+Fault = (
+    NodeFault
+    | SidecarFault
+    | CapitalsFault
+    | AnswerFault
+    | StoreFault
+    | PageFault
+    | ObjectFault
+    | ForeignFault
+    | ProcessFault
+)
 
 
 @dataclass(frozen=True)

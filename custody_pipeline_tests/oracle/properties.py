@@ -155,7 +155,7 @@ class Evidence:
 
     def add(self, source: str, recording: object) -> None:
         if isinstance(recording, str):
-            self.recordings.setdefault(source, set()).add(recording)
+            self.recordings.setdefault(source, set()).add(recording.lower())
 
     def add_tags(self, conversation: str, participants: object, id_name: str) -> None:
         for participant in participants if isinstance(participants, list) else []:
@@ -377,6 +377,9 @@ def _one_row(run: Run, _: Evidence) -> Iterator[Broken]:
     for conversation_id, recording_id in ids:
         if recording_id in known:
             by_recording.setdefault(recording_id, set()).add(conversation_id)
+    for _, recording_id in ids:
+        if recording_id not in known and recording_id.lower() in known:
+            yield Broken("an id has one spelling", recording_id)
     for recording_id, conversations in by_recording.items():
         if len(conversations) > 1 and not _moved(run, known[recording_id]):
             yield Broken("one recording has one row", f"{recording_id} in {len(conversations)} conversations")

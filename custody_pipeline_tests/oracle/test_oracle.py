@@ -11,6 +11,7 @@ import pytest
 from custody_pipeline_tests.oracle.faults import (
     FOR_EVER,
     AnswerFault,
+    CapitalsFault,
     Fault,
     ForeignFault,
     NodeFault,
@@ -226,6 +227,10 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
     "a conversation without participants": (
         _world(*CALLS, single_reads="all"),
         (AnswerFault("conversation", None, 0, FOR_EVER, "object"),),
+    ),
+    "ids in capitals in two sources": (
+        _world(*CALLS, _conversation(3, ("chat", "pending"), medium="chat"), single_reads="all"),
+        (CapitalsFault("recordingmetadata"), CapitalsFault("retention")),
     ),
     "an object under no conversation's id": (
         _world(*CALLS), (ForeignFault("hour=3/conversation_id=not-an-id/0e100000-0000-4000-8000-0000000000e1.opus"),)
