@@ -62,6 +62,21 @@ class SidecarFault:
 
 
 @dataclass(frozen=True)
+class SwapFault:
+    """The sidecars of two recordings change places."""
+
+    keys: tuple[str, str]
+
+    def apply(self, view: View) -> None:
+        one, other = (
+            next((name for name in view.objects if key in name and name.endswith("_metadata.json")), None)
+            for key in self.keys
+        )
+        if one and other:
+            view.objects[one], view.objects[other] = view.objects[other], view.objects[one]
+
+
+@dataclass(frozen=True)
 class CapitalsFault:
     """One source writes its ids in capitals: a UUID is the same in any case (RFC 9562)."""
 
@@ -206,6 +221,7 @@ class ProcessFault:
 Fault = (
     NodeFault
     | SidecarFault
+    | SwapFault
     | CapitalsFault
     | AnswerFault
     | StoreFault
@@ -278,6 +294,13 @@ def make_plan(seed: int) -> Plan:
     if rng.random() < 0.3:
         how: Any = rng.choice(("kill", "twins", "pair", "lost", "again", "order", "order", "early", "fade"))
         faults.append(ProcessFault(how, rng.randint(2, 120) if how == "kill" else rng.choice((0, 600, 90_000))))
+    # After all others, so that a seed keeps those that it had.
+    if rng.random() < 0.1:
+        faults.append(CapitalsFault(rng.choice(("recordingmetadata", "retention", "failed", "orphan"))))
+    ids = _recording_ids(view)
+    if rng.random() < 0.1 and len(ids) > 1:
+        one, other = rng.sample(ids, 2)
+        faults.append(SwapFault((one, other)))
     return Plan(world, tuple(faults))
 
 

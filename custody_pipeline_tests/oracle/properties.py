@@ -272,6 +272,7 @@ def judge(run: Run) -> list[Broken]:
         _seal,
         _arithmetic,
         _one_row,
+        _sidecars,
         _everything_has_a_row,
         _complete_rows,
         _failures_are_reported,
@@ -383,6 +384,17 @@ def _one_row(run: Run, _: Evidence) -> Iterator[Broken]:
     for recording_id, conversations in by_recording.items():
         if len(conversations) > 1 and not _moved(run, known[recording_id]):
             yield Broken("one recording has one row", f"{recording_id} in {len(conversations)} conversations")
+
+
+def _sidecars(run: Run, _: Evidence) -> Iterator[Broken]:
+    assert run.published is not None
+    complete = {row["recording_id"] for row in run.published.rows if row["custody_status"] == "complete"}
+    for name, content in run.view.objects.items():
+        recording = name.rpartition("/")[2].partition(".")[0].removesuffix("_metadata")
+        tree = lenient(content) if name.endswith(".json") else None
+        named = tree.get("recordingId") if isinstance(tree, dict) else None
+        if isinstance(named, str) and named.lower() != recording.lower() and recording in complete:
+            yield Broken("no complete row has the sidecar of another recording", recording)
 
 
 def _moved(run: Run, conversation: Conversation) -> bool:

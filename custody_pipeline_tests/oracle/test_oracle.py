@@ -19,6 +19,7 @@ from custody_pipeline_tests.oracle.faults import (
     Plan,
     ProcessFault,
     StoreFault,
+    SwapFault,
 )
 from custody_pipeline_tests.oracle.machine import Machine, machine, run_seed
 from custody_pipeline_tests.oracle.sources import JOB_ID, Raw
@@ -231,6 +232,9 @@ ALONE: dict[str, tuple[World, tuple[Fault, ...]]] = {
     "ids in capitals in two sources": (
         _world(*CALLS, _conversation(3, ("chat", "pending"), medium="chat"), single_reads="all"),
         (CapitalsFault("recordingmetadata"), CapitalsFault("retention")),
+    ),
+    "sidecars of two recordings that changed places": (
+        _world(*CALLS), (SwapFault((_id("b", 10), _id("b", 20))),)
     ),
     "an object under no conversation's id": (
         _world(*CALLS), (ForeignFault("hour=3/conversation_id=not-an-id/0e100000-0000-4000-8000-0000000000e1.opus"),)
