@@ -806,7 +806,12 @@ def _neighbours(run: Run, _: Evidence) -> Iterator[Broken]:
     broken = _broken(run)
     shown = {key for _, key in run.view.listings["details"]}
     for conversation in run.plan.world.conversations:
-        if conversation.id not in shown - broken or conversation.legs[0].media_type != "voice":
+        # The job of this night leaves out what began before it.
+        if (
+            conversation.id not in shown - broken
+            or not conversation.of_the_night
+            or conversation.legs[0].media_type != "voice"
+        ):
             continue
         if any(cut(tag.value) != tag.value for leg in conversation.legs for tag in leg.tags):
             continue  # half a surrogate pair may be left in it
