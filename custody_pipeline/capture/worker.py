@@ -23,18 +23,19 @@ from typing import Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.capture.captured import Reading, conversation_facts, write_capture, write_event
+from custody_pipeline.capture.captured import Conversation, Reading, conversation_facts, write_capture, write_event
 from custody_pipeline.capture.envelopes import CustodyEvent, EnvelopeError, parse_event
 from custody_pipeline.capture.messages import Delivery, EventQueue
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.genesys import Answer, GenesysClient
 from custody_pipeline.extract.genesys_errors import (
+    BadAnswer,
     Forbidden,
     GenesysError,
     LoginError,
     NotFound,
-    NotOffered,
     NotReady,
+    PermanentError,
     TransientError,
 )
 from custody_pipeline.io.document_store import DocumentStore
@@ -211,7 +212,10 @@ class CaptureWorker:
     def _capture(self, items: list[_Item], report: DrainReport) -> None:
         conversation_id = items[0].event.conversation_id
         try:
-            reading = self._read(conversation_id)
+            reading, missing = self._read(conversation_id)
+            if missing is not None:
+                self._write(reading, items, report)
+                raise missing
         except LoginError as error:
             report.stopped = "login_refused"
             logger.error("Capture stopped: %s", error)
@@ -239,17 +243,26 @@ class CaptureWorker:
         """Note that the vendor answered."""
         self._failures, self._answering = 0, True
 
-    def _read(self, conversation_id: str) -> Reading:
+    def _read(self, conversation_id: str) -> tuple[Reading, GenesysError | None]:
+        """A conversation, and why its typed attributes are to be read later: it is kept without them meanwhile."""
         observed_at = datetime.fromtimestamp(self._clock(), UTC)
         path = f"/api/v2/conversations/{conversation_id}"
         conversation = self._body(path)
-        custom = None
+        custom, missing = None, None
         if self._typed:
             try:
-                custom = self._body(f"{path}/customattributes")
-            except (NotFound, Forbidden, NotOffered) as error:
+                custom = self._typed_attributes(f"{path}/customattributes")
+            except PermanentError as error:
                 logger.debug("No typed attributes: %s", error)
-        return Reading(conversation_id, observed_at, conversation, custom)
+            except GenesysError as error:
+                missing = error
+        return Reading(conversation_id, observed_at, conversation, custom), missing
+
+    def _typed_attributes(self, path: str) -> bytes:
+        body = self._body(path)
+        if (state := document(body).state) in {"not_json", "truncated"}:
+            raise BadAnswer(f"GET {path}", f"the answer is {state}")
+        return body
 
     def _body(self, path: str) -> bytes:
         answer = self._reader.get(path)
@@ -257,12 +270,16 @@ class CaptureWorker:
             raise NotReady(answer.request, f"HTTP {answer.status}", status=answer.status)
         return answer.body
 
-    def _keep(self, reading: Reading, items: list[_Item], report: DrainReport) -> None:
+    def _write(self, reading: Reading, items: list[_Item], report: DrainReport) -> Conversation:
         facts = conversation_facts(reading.conversation_id, document(reading.conversation))
         first = items[0]
         written = write_capture(self._store, reading, facts, first.event, first.delivery.received_at)
         report.captures += written is not None
         report.unchanged += written is None
+        return facts
+
+    def _keep(self, reading: Reading, items: list[_Item], report: DrainReport) -> None:
+        facts = self._write(reading, items, report)
         if facts.state != "ok":
             logger.warning("Conversation %s is read again: the answer is %s", reading.conversation_id, facts.state)
             self._later(items, UNREADABLE_ATTEMPTS, "conversation_unreadable", report)

@@ -73,16 +73,15 @@ def conversation(conversation_id: str = CONVERSATION, **attributes: str) -> byte
 
 @dataclass
 class Vendor:
-    """Answers for `GenesysClient.get`: bytes, or an exception to raise. Custom attributes are empty."""
+    """Answers for `GenesysClient.get`: bytes, or an exception to raise. Typed attributes are empty."""
 
     answers: dict[str, bytes | Answer | GenesysError] = field(default_factory=dict)
+    typed: bytes | GenesysError = b'{"results":[]}'
     asked: list[str] = field(default_factory=list)
 
     def get(self, path: str) -> Answer:
         self.asked.append(path)
-        if path.endswith("/customattributes"):
-            return Answer(f"GET {path}", b'{"results":[]}', 200, None)
-        answer = self.answers[path.rpartition("/")[2]]
+        answer = self.typed if path.endswith("/customattributes") else self.answers[path.rpartition("/")[2]]
         if isinstance(answer, GenesysError):
             raise answer
         if isinstance(answer, Answer):

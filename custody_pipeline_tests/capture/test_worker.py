@@ -27,6 +27,7 @@ from custody_pipeline.capture.worker import (
 )
 from custody_pipeline.extract.genesys import Answer
 from custody_pipeline.extract.genesys_errors import (
+    BadRequest,
     Forbidden,
     GenesysError,
     LoginError,
@@ -312,6 +313,33 @@ def test_what_cannot_be_read_at_all_is_a_dead_letter_with_its_reason(
     assert setup.queue._database.execute("SELECT reason FROM events WHERE state = 'dead'").fetchall() == [(reason,)]
     (event,) = setup.events()
     assert (event["outcome"], event["attributes"]) == (reason, {"Legal-Hold": "yes"})
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [ServerTrouble("GET x", "HTTP 503"), LoginError("POST /oauth/token", "HTTP 401"), b"<html>gateway</html>"],
+)
+def test_a_conversation_is_kept_while_its_typed_attributes_cannot_be_read(
+    setup: Setup, trouble: GenesysError | bytes
+) -> None:
+    setup.vendor.answers[CONVERSATION] = conversation(Tag="soon gone")
+    setup.vendor.typed = trouble
+    setup.put(attribute_event())
+    report = setup.drain()
+    assert (report.captures, report.events, report.released) == (1, 0, 1)
+    setup.vendor.typed = b'{"results":[1]}'
+    setup.clock.now += 3600
+    assert setup.drain().events == 1
+    custom = [capture["custom_attributes_sha256"] for capture in setup.captures()]
+    assert custom == [None, hashlib.sha256(b'{"results":[1]}').hexdigest()]
+
+
+def test_a_conversation_whose_typed_attributes_are_refused_is_kept(setup: Setup) -> None:
+    setup.vendor.answers[CONVERSATION] = conversation()
+    setup.vendor.typed = BadRequest("GET x", "HTTP 400")
+    setup.put(attribute_event())
+    report = setup.drain()
+    assert (report.captures, report.events, report.set_aside) == (1, 1, {})
 
 
 def test_a_conversation_that_is_not_there_yet_gets_another_chance(setup: Setup) -> None:
