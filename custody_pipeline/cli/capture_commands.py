@@ -12,7 +12,9 @@ from typing import Annotated
 import typer
 
 from custody_pipeline.cli.shared import (
+    FINDINGS,
     INCOMPLETE,
+    OK,
     USAGE,
     Json,
     answer,
@@ -36,6 +38,8 @@ def serve_webhook(
     from custody_pipeline.capture.assembly import queue_of
     from custody_pipeline.capture.receiver import serve
 
+    if private_key and not certificate:
+        raise typer.BadParameter("--private-key needs --certificate, which it is the key of")
     settings = settings_of_environment()
     if until_stdin_closes:
         end_when_stdin_closes()
@@ -60,15 +64,25 @@ def events_drain(
     seconds: Annotated[float, typer.Option(min=1, help="Start no conversation after this time.")] = 60,
     as_json: Json = False,
 ) -> None:
-    """Read the conversations of the waiting events, and keep the documents."""
+    """Read the conversations of the waiting events, and keep the documents.
+
+    Exit status 1 if events were set aside, 2 if events could not be read now and wait.
+    """
     from dataclasses import asdict
 
     from custody_pipeline.capture.assembly import drain_queue
 
     result = asdict(drain_queue(settings_of_environment(), max_seconds=seconds))
     report, waiting = result["report"], result["queue"]["depth"]
-    summary = f"{report['events']} events, {report['captures']} captures; {waiting} still waiting"
-    answer(result, [summary], as_json=as_json)
+    lines = [f"{report['events']} events, {report['captures']} captures; {waiting} still waiting"]
+    lines += [f"set aside, {reason}: {number} events" for reason, number in report["set_aside"].items()]
+    if dead := result["queue"]["dead"]:
+        lines.append(f"dead letters: {dead} events; custody events retry puts them back")
+    late = report["released"] > 0 and report["stopped"] != "time"
+    if late:
+        lines.append(f"to be read later: {report['released']} events ({report['stopped'] or 'not readable yet'})")
+    answer(result, lines, as_json=as_json)
+    raise typer.Exit(INCOMPLETE if late else FINDINGS if report["set_aside"] else OK)
 
 
 @event_commands.command("retry")

@@ -37,6 +37,8 @@ def live_captures(deployment: Deployment) -> dg.MaterializeResult[None]:
     points = [point for day in days for point in metrics.capture_points(store, day)]
     shown: dict[str, Any] = dict(metrics.summary(result.queue, points, now))
     shown |= {"turn_events": result.report.events, "turn_captures": result.report.captures}
+    shown |= {"turn_set_aside": sum(result.report.set_aside.values()), "turn_released": result.report.released}
+    shown["turn_stopped"] = result.report.stopped or "-"
     if result.report.oldest:
         shown["oldest_handled_seconds"] = round((now - result.report.oldest).total_seconds(), 3)
     shown["captures by hour"] = markdown_image(metrics.plot(points), "Captures by hour, and their lag")

@@ -41,9 +41,9 @@ def vendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulato
         yield server
 
 
-def custody(*arguments: str) -> str:
+def custody(*arguments: str, status: int = 0) -> str:
     ran = CliRunner().invoke(app, arguments)
-    assert ran.exit_code == 0, ran.output
+    assert ran.exit_code == status, ran.output
     return ran.stdout
 
 
@@ -54,13 +54,23 @@ def test_what_was_refused_is_set_aside_and_read_after_a_retry(vendor: SimulatorS
         events = [(parse_event(event.body), event.body) for event in sent]
         queue.put([Message(event.event_id, event.conversation_id, body, datetime.now(UTC)) for event, body in events])
     vendor.world.hidden.add(call.id)
-    refused = json.loads(custody("events", "drain", "--json"))
+    refused = json.loads(custody("events", "drain", "--json", status=1))
     vendor.world.hidden.clear()
     assert refused["report"]["set_aside"] == {"conversation_forbidden": len(sent)}
     assert (refused["queue"]["depth"], refused["queue"]["dead"]) == (0, len(sent))
+    assert f"dead letters: {len(sent)} events; " in custody("events", "drain")
     assert custody("events", "retry", "--limit", "1") == "1 events\n"
     assert custody("events", "retry") == f"{len(sent) - 1} events\n"
     assert custody("events", "drain") == f"{len(sent)} events, 1 captures; 0 still waiting\n"
+
+
+def test_a_drain_without_a_login_does_not_say_that_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = next(iter(events_of(ORGANIZATION.conversation(0)))).body
+    event = parse_event(body)
+    with queue_of(load_settings()) as queue:
+        queue.put([Message(event.event_id, event.conversation_id, body, datetime.now(UTC))])
+    monkeypatch.setenv("CUSTODY_GENESYS_CLIENT_SECRET", "not the secret")
+    assert "to be read later: 1 events (login_refused)" in custody("events", "drain", status=2)
 
 
 def test_triggers_are_planned_installed_once_and_removed(vendor: SimulatorServer, tmp_path: Path) -> None:

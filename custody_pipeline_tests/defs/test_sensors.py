@@ -78,6 +78,7 @@ def test_a_turn_shows_depth_age_captures_lag_and_their_plot(organization: Organi
         assert isinstance(evaluate(instance), dg.SkipReason)
     assert shown["queue_depth"] == shown["dead_letters"] == 0
     assert shown["turn_events"] == waiting
+    assert (shown["turn_set_aside"], shown["turn_released"], shown["turn_stopped"]) == (0, 0, "-")
     assert shown["turn_captures"] == organization.size
     assert shown["captures"] == organization.size
     assert shown["lag_median_seconds"] > 0
