@@ -16,6 +16,7 @@ from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
     OK,
+    USAGE,
     FirstNight,
     Json,
     LastNight,
@@ -77,17 +78,32 @@ def run(
 
 
 def _run_nights(first: date, last: date, *, as_json: bool, verbose: bool, profile: bool) -> int:
-    """Run nights one after the other, oldest first, a line for each. A failed night does not stop the others."""
+    """Run nights one after the other, oldest first, a line for each. A failed night does not stop the others.
+
+    A night whose key was forgotten is left out: nothing more is kept of it.
+    """
     from custody_pipeline.cli.summary_page import night_line
-    from custody_pipeline.defs.one_night import run_one_night
+    from custody_pipeline.defs.one_night import Outcome, run_one_night
+    from custody_pipeline.io.night_keys import forgotten_nights
+    from custody_pipeline.operations.endings import ending_of
 
     settings, days = settings_of_environment(), (last - first).days + 1
-    outcomes = []
+    outcomes: list[Outcome] = []
+    forgotten = forgotten_nights(settings)
     for number in range(days):
         night = first + timedelta(days=number)
+        if night in forgotten:
+            say(f"night {night}: its key was forgotten, and nothing more is kept of it")
+            continue
         say(f"night {night}, {number + 1} of {days}")
-        with progress_bars():
-            outcome = run_one_night(settings, night, verbose=verbose, profile=profile)
+        try:
+            with progress_bars():
+                outcome = run_one_night(settings, night, verbose=verbose, profile=profile)
+        except Exception as error:
+            line, status = ending_of(error)
+            if status == USAGE:
+                raise
+            outcome = Outcome(night, "", INCOMPLETE, [line], None)
         outcomes.append(outcome)
         if not as_json:
             print(night_line(night, outcome.summary, outcome.status), flush=True)  # noqa: T201
@@ -95,7 +111,7 @@ def _run_nights(first: date, last: date, *, as_json: bool, verbose: bool, profil
             complain(f"{night}: {problem}")
     if as_json:
         print_json([outcome.to_dict() for outcome in outcomes])
-    return max(outcome.status for outcome in outcomes)
+    return max((outcome.status for outcome in outcomes), default=INCOMPLETE)
 
 
 @app.command()
