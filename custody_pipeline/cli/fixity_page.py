@@ -19,3 +19,5 @@ def fixity_lines(report: FixityReport) -> Iterator[str]:
     yield f"{counts} · {report.bytes:,} bytes read"
     if report.waiting:
         yield f"{report.waiting:,} objects wait, the longest since {report.oldest:%Y-%m-%d}"
+    if report.nights_waiting:
+        yield f"nights that were not reached: {report.nights_waiting:,}"

@@ -44,6 +44,7 @@ def fixity_checks(deployment: Deployment) -> Iterator[dg.MaterializeResult[None]
         "bytes": report.bytes,
         **{f"{result} objects": number for result, number in sorted(report.counts.items())},
         "objects waiting": report.waiting,
+        "nights waiting": report.nights_waiting,
         "waiting since": str(report.oldest or "-"),
         "findings": dg.MetadataValue.table(findings, dg.TableSchema(columns)),
     }

@@ -74,6 +74,7 @@ class FixityReport:
         findings: every object that is not unchanged: URI, result, digests, error.
         waiting: objects that were not due within the budget.
         oldest: when the object that has waited the longest was last checked (UTC); None if none waits.
+        nights_waiting: nights of several workers that were not reached; their objects are in no other number.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -81,6 +82,7 @@ class FixityReport:
     findings: list[dict[str, str | None]] = field(default_factory=list)
     waiting: int = 0
     oldest: datetime | None = None
+    nights_waiting: int = 0
 
     def add(self, other: FixityReport) -> None:
         """Count another night's checks as well."""
@@ -221,8 +223,10 @@ def run_fixity(settings: Settings, budget: int | None = None) -> FixityReport:
     if settings.nights_url is None:
         return _checked(settings, Warehouse(settings), budget)
     whole = FixityReport()
-    for night in _nights_by_check(settings):
+    nights = _nights_by_check(settings)
+    for number, night in enumerate(nights):
         if budget <= whole.bytes:
+            whole.nights_waiting = len(nights) - number
             break
         whole.add(_checked(settings, warehouse_of(settings, night), budget - whole.bytes))
     return whole

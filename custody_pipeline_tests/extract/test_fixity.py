@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
@@ -21,10 +22,13 @@ from custody_pipeline.extract.media import collect_media
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.pending_reads import media_objects
+from custody_pipeline.models.run import prepare
+from custody_pipeline.operations import fixity as fixity_module
 from custody_pipeline.operations.fixity import FixityReport, altered_since_recheck, run_fixity
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
+from custody_pipeline.warehouse.sql_files import query
 
 NIGHT = date(2026, 11, 2)
 C1 = "11111111-1111-4111-8111-111111111111"
@@ -169,3 +173,30 @@ def test_without_a_bucket_or_objects_nothing_is_checked(settings: Callable[..., 
     with pytest.raises(SettingsError, match="CUSTODY_EXPORT_URL"):
         run_fixity(settings(export_url=None))
     assert run_fixity(home, budget=0) == FixityReport(waiting=3, oldest=run_fixity(home, budget=0).oldest)
+
+
+def test_nights_that_the_budget_does_not_reach_are_told(
+    settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = settings(export_url="s3://exports", nights_url="s3://nights")
+    nights = [date(2026, 11, day) for day in (1, 2, 3)]
+    monkeypatch.setattr(fixity_module, "_nights_by_check", lambda _: nights)
+    monkeypatch.setattr(fixity_module, "warehouse_of", lambda _, night: night)
+    monkeypatch.setattr(fixity_module, "_checked", lambda *_: FixityReport(Counter(unchanged=1), bytes=100))
+    report = run_fixity(several, budget=100)
+    assert (report.counts["unchanged"], report.nights_waiting) == (1, 2)
+    assert list(fixity_lines(report))[-1] == "nights that were not reached: 2"
+    assert run_fixity(several, budget=1000).nights_waiting == 0
+
+
+def test_a_night_of_which_everything_changed_waits_for_its_turn(settings: Callable[..., Settings]) -> None:
+    with Warehouse(settings()).open() as con:
+        prepare(con)
+        for day in (1, 2):
+            con.execute("INSERT INTO raw.publications BY NAME SELECT ?::DATE AS partition_date", [date(2026, 11, day)])
+        con.execute(
+            "INSERT INTO raw.fixity_checks BY NAME SELECT DATE '2026-11-01' AS partition_date, 'changed' AS result, "
+            "TIMESTAMP '2026-11-05' AS checked_at"
+        )
+        nights = con.execute(query("fixity/nights_by_last_check")).fetchall()
+    assert [night.day for (night,) in nights] == [2, 1]
