@@ -26,6 +26,10 @@ from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.settings import Settings
 
 
+class PackageRegisterError(Exception):
+    """A file of the register is damaged. The message names it."""
+
+
 class Packed(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
     """A recording in a package. `night`: its partition, `YYYY-MM-DD`."""
 
@@ -92,14 +96,24 @@ def new_package(operator: str, recipient: str, reason: str, folder: Path) -> Pac
 
 
 def packages_of(settings: Settings) -> list[Package]:
-    """Every package that was made, oldest first."""
+    """Every package that was made, oldest first.
+
+    Raises:
+        PackageRegisterError: a file of the register is damaged.
+    """
     return [package for package in _registered(settings) if package.sha256]
 
 
 def _registered(settings: Settings) -> list[Package]:
     paths = _folder(settings).glob("*.json")
-    found = [msgspec.json.decode(path.read_bytes(), type=Package) for path in paths]
-    return sorted(found, key=lambda package: (package.made_at, package.id))
+    return sorted(map(_decoded, paths), key=lambda package: (package.made_at, package.id))
+
+
+def _decoded(path: Path) -> Package:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Package)
+    except msgspec.DecodeError as error:
+        raise PackageRegisterError(f"{path} is not as it was written ({error}): put it back from a backup") from error
 
 
 def _folder(settings: Settings) -> Path:

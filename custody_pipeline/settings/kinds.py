@@ -129,6 +129,10 @@ def _link_template(value: str) -> str:
     names = {name for _, name, _, _ in Formatter().parse(_https(value)) if name is not None}
     if names - LINK_FIELDS:
         raise ValueError(f"accepted between braces: {', '.join(sorted(LINK_FIELDS))}")
+    try:
+        value.format(**dict.fromkeys(LINK_FIELDS, ""))
+    except (ValueError, LookupError) as error:
+        raise ValueError(f"braces hold a name and nothing else, for example {{night}}: {error}") from error
     return value
 
 

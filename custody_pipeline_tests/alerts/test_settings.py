@@ -58,6 +58,8 @@ def test_each_channel_is_on_by_itself(monkeypatch: pytest.MonkeyPatch, variables
         ({"REASONS": "TAG_EMPTY"}, "CUSTODY_ALERT_REASONS is 'TAG_EMPTY'"),
         ({"SERVICENOW_CREATE_FIELDS": '{"urgency": 1}'}, "CUSTODY_ALERT_SERVICENOW_CREATE_FIELDS is 1"),
         ({"LINK_TEMPLATE": "https://x.example.com/{name}"}, "accepted between braces: conversation_id"),
+        ({"LINK_TEMPLATE": "https://x.example.com/{night:%Y}"}, "braces hold a name and nothing else"),
+        ({"LINK_TEMPLATE": "https://x.example.com/{night:{x}}"}, "braces hold a name and nothing else"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(

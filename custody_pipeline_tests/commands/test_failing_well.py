@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from custody_pipeline.cli import main as command_line
 from custody_pipeline.cli.main import app
-from custody_pipeline.defs import failures
+from custody_pipeline.defs import failures, one_night
 from custody_pipeline.evidence.cut.seal import SealError
 from custody_pipeline.evidence.log.keys import SigningKeyError
 from custody_pipeline.evidence.log.note import UnknownSignerError
@@ -246,6 +246,43 @@ def test_dates_that_name_no_nights_are_refused(
 ) -> None:
     status, told = ran(capsys, monkeypatch, *dates.split())
     assert (status, "give --date, or --from and --to" in told) == (64, True)
+
+
+def test_a_night_that_ends_in_an_error_does_not_stop_the_nights_after_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
+) -> None:
+    begun: list[date] = []
+
+    def run_one_night(_: object, night: date, **__: object) -> one_night.Outcome:
+        begun.append(night)
+        if night.day == 2:
+            raise WarehouseBusyError("the warehouse is in use")
+        return one_night.Outcome(night, "run", 0, [], None)
+
+    monkeypatch.setattr(one_night, "run_one_night", run_one_night)
+    forgotten = place / "keys/nights/date=2026-11-03" / "forgotten.json"
+    forgotten.parent.mkdir(parents=True)
+    forgotten.write_text("{}")
+    status, told = ran(capsys, monkeypatch, "run", "--from", "2026-11-02", "--to", "2026-11-04")
+    assert (status, "2026-11-02: the warehouse is in use" in told) == (2, True)
+    assert begun == [date(2026, 11, 2), date(2026, 11, 4)]
+    assert "night 2026-11-03: its key was forgotten" in told
+
+
+def test_a_private_key_without_its_certificate_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
+) -> None:
+    status, told = ran(capsys, monkeypatch, "serve-webhook", "--private-key", "key.pem")
+    assert (status, "needs --certificate" in told) == (64, True)
+
+
+def test_a_damaged_file_of_the_register_of_packages_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
+) -> None:
+    (place / "package-register").mkdir()
+    (place / "package-register" / "torn.json").write_bytes(b'{"id":')
+    status, told = ran(capsys, monkeypatch, "packages")
+    assert (status, "torn.json is not as it was written" in told) == (2, True)
 
 
 def test_a_night_before_the_first_one_is_refused(
