@@ -178,7 +178,7 @@ def test_without_a_bucket_or_objects_nothing_is_checked(settings: Callable[..., 
 def test_nights_that_the_budget_does_not_reach_are_told(
     settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    several = settings(export_url="s3://exports", nights_url="s3://nights")
+    several = settings(export_url="s3://exports").model_copy(update={"nights_url": "s3://nights"})
     nights = [date(2026, 11, day) for day in (1, 2, 3)]
     monkeypatch.setattr(fixity_module, "_nights_by_check", lambda _: nights)
     monkeypatch.setattr(fixity_module, "warehouse_of", lambda _, night: night)
