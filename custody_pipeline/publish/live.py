@@ -117,7 +117,10 @@ class _Live:
                 return
 
     def _nights(self, published: bytes) -> list[ExportedFile]:
-        """Our nights and those of other homes. If two homes have a night, the row that was collected last counts."""
+        """Our nights and those of other homes. If two homes have a night, the row that was collected last counts.
+
+        A row of the future, by this machine's clock, replaces no row of ours, and is not lost: the clock may be behind.
+        """
         others = _rows(published)
         if others is None:
             return self.write("nights", "custody.nights", {})
@@ -129,10 +132,11 @@ class _Live:
             FROM (
                 SELECT *, true AS is_ours FROM custody.nights
                 UNION ALL BY NAME
-                SELECT *, false AS is_ours FROM (SELECT {theirs} FROM nights_of_others) WHERE collected_at <= $now
+                SELECT *, false AS is_ours FROM (SELECT {theirs} FROM nights_of_others) WHERE collected_at IS NOT NULL
             )
             QUALIFY row_number() OVER (
-                PARTITION BY partition_date ORDER BY collected_at DESC NULLS LAST, is_ours DESC
+                PARTITION BY partition_date
+                ORDER BY collected_at IS NULL, is_ours OR collected_at <= $now DESC, collected_at DESC, is_ours DESC
             ) = 1
         )"""
         try:

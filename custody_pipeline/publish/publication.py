@@ -144,10 +144,10 @@ class _Run:
         expected = newest.revision + 1 if newest else 1
         publication = self._publication(*self._cut_with(content, expected, newest, stated), content)
         switch(self.client, self.place, publication)
-        newer = publication.revision
-        while (sealed := self._sealed_already(newer := newer + 1)) is not None:
+        switched = publication
+        while (later := self._newest_sealed(switched)) is not switched:
             # Another home sealed a later revision meanwhile: its copies may have been overwritten with ours.
-            switch(self.client, self.place, self._publication(*sealed, content))
+            switch(self.client, self.place, switched := later)
         self._record(publication, newest, expected)
         shutil.rmtree(self.files.folder, ignore_errors=True)
         return publication
@@ -168,7 +168,7 @@ class _Run:
             exported = self.files.export(revision, expected)
             if sealed is None:
                 self._note(revision, content, exported)
-                if (made := self._seal(state, revision, exported, stated)) is not None:
+                if (made := self._seal(state, revision, expected, exported, stated)) is not None:
                     return made
                 continue
             if _same_files(sealed[0], exported):
@@ -221,8 +221,14 @@ class _Run:
                 "Restore their versions; run custody verify to see everything that differs."
             )
         whole = self._publication(cut, cut_sha256, published.content_sha256)
-        repaired = switch(self.client, self.place, whole, only_damaged=True)
+        repaired = switch(self.client, self.place, self._newest_sealed(whole), only_damaged=True)
         return replace(whole, changed=False, repaired=tuple(repaired))
+
+    def _newest_sealed(self, publication: Publication) -> Publication:
+        """The night's newest revision: `publication`, or a later one that another home sealed."""
+        while (sealed := self._sealed_already(publication.revision + 1)) is not None:
+            publication = self._publication(*sealed, publication.content_sha256)
+        return publication
 
     def _note(self, revision: int, content: str, exported: Mapping[str, ExportedFile]) -> None:
         noted = {"content": content, "files": {path: file.sha256 for path, file in exported.items()}}
@@ -252,13 +258,13 @@ class _Run:
         return bool(noted["content"] == content and noted["files"].items() <= there.items())
 
     def _seal(
-        self, state: State, revision: int, exported: Mapping[str, ExportedFile], stated: Stated
+        self, state: State, revision: int, expected: int, exported: Mapping[str, ExportedFile], stated: Stated
     ) -> tuple[Cut, str] | None:
         """Stage the night's files and seal them; None if another home sealed something since `state`."""
         bundle_id = uuid4().hex
         staged = self.files.stage(self.sealer.claims.folder(bundle_id), revision, exported)
         before = self._sealed_already(revision - 1) if revision > 1 else None
-        draft = self.files.draft(revision, staged, stated, before[1] if before else None)
+        draft = self.files.draft(revision, expected, staged, stated, before[1] if before else None)
         records = exported[RECORDS].path.read_bytes()
         sealed = self.sealer.seal(state, draft, staged.content_types, bundle_id, records, self.now)
         return None if sealed is None else (sealed.cut, sealed.sha256)

@@ -175,10 +175,13 @@ class RevisionFiles:
     def _sealed_at(self) -> str:
         return self.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def draft(self, revision: int, staged: Staged, stated: Stated, before: str | None) -> Draft:
+    def draft(self, revision: int, expected: int, staged: Staged, stated: Stated, before: str | None) -> Draft:
         """The cut of a revision, before it is sealed.
 
         Args:
+            revision: the one that is made.
+            expected: the one that the rows are counted as.
+            staged: its files.
             stated: what the night claims.
             before: SHA-256 of the previous revision's `cut.json`, hex.
         """
@@ -206,14 +209,13 @@ class RevisionFiles:
             collector=receipts.collector,
             git_revision=receipts.git_revision,
             receipts=receipts.for_cut,
-            supersedes=Superseded(revision - 1, before, self.why, self._changed_rows()) if before else None,
+            supersedes=Superseded(revision - 1, before, self.why, self._changed_rows(expected)) if before else None,
         )
 
-    def _changed_rows(self) -> int:
+    def _changed_rows(self, expected: int) -> int:
         row = self.con.execute(
-            "SELECT count(*) FROM custody.chain_of_custody WHERE partition_date = $night AND revision > "
-            "(SELECT coalesce(max(revision), 0) FROM raw.publications WHERE partition_date = $night)",
-            {"night": self.night},
+            "SELECT count(*) FROM custody.chain_of_custody WHERE partition_date = $night AND revision = $expected",
+            {"night": self.night, "expected": expected},
         ).fetchone()
         return int(row[0]) if row else 0
 

@@ -102,6 +102,23 @@ def test_one_night_with_other_content_in_each_home_has_a_revision_of_each(
     assert errors(objects(s3, bucket), publishing[0]) == []
 
 
+def test_a_home_whose_night_is_unchanged_leaves_the_copies_of_a_later_revision(
+    memory_s3: S3Client, homes: Homes
+) -> None:
+    first, other = homes("first"), homes("other")
+    assert first.publish(memory_s3) == 1
+    with other.open() as con:
+        change_recording(con, 1, "as the other home saw it")
+    assert other.publish(memory_s3) == 2
+    superseded = decode_cut(in_memory()[f"cuts/date={NIGHT}/r0002/cut.json"]).supersedes
+    assert superseded is not None
+    assert superseded.changed == 3  # this home had published none of its rows
+    before = in_memory()
+    assert first.publish(memory_s3) == 1
+    assert in_memory() == before
+    assert errors(before, other) == []
+
+
 def publish_until(folder: Path, endpoint: S3Endpoint, bucket: str, night: date, number: int, done: bool) -> None:
     """Publish in a process that is killed at its `number`-th writing call, before or after S3 has carried it out."""
 

@@ -93,6 +93,16 @@ def test_another_homes_nights_stay_and_the_row_that_was_collected_last_counts(
     assert published() == {BEFORE: "open", NIGHT: "open", AFTER: "final"}
 
 
+def test_a_clock_that_is_behind_loses_no_night_of_another_home(
+    mine: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_live(mine, settings, NIGHT)
+    monkeypatch.setattr(live, "utc_now", lambda: COLLECTED - timedelta(minutes=1))
+    given_night(mine, NIGHT, "missing", None)
+    publish_live(mine, settings, BEFORE)
+    assert published() == {BEFORE: "missing", NIGHT: "final"}
+
+
 def test_a_home_that_is_faster_between_reading_and_putting_loses_nothing(
     mine: duckdb.DuckDBPyConnection, settings: Settings, memory_s3: S3Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
