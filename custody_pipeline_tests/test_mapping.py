@@ -97,6 +97,7 @@ REFUSALS = [
     ("column name", ("  case_id:", "  case-id:"), 12, "expected a letter, then"),
     ("upper case", ("  case_id:", "  Case:"), 12, "lower case"),
     ("quoted column name", ("  case_id:", "  '\"; DROP':"), 12, "expected a letter, then"),
+    ("column name that ends a line", ("  case_id:", '  "case_id\\n":'), 12, "expected a letter, then"),
     ("long column name", ("  case_id:", f"  {'c' * 49}:"), 12, "at most 48"),
     ("contract column", ("  case_id:", "  state:"), 12, "custom_data_state is a column of the contract"),
     ("no attribute", ("    attribute: Case_JSON\n", ""), 13, "expected 'attribute:"),

@@ -27,9 +27,9 @@ POLL_SECONDS = 2.0
 MAX_POLLS = 150
 MAX_REDIRECTS = 3
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # Presigned results are in S3, in the bucket of the vendor's region.
-_S3 = re.compile(r"(?:[a-z0-9.-]+\.)?s3[.-](?:dualstack\.)?[a-z0-9-]+\.amazonaws\.com$")
+_S3 = re.compile(r"(?:[a-z0-9.-]+\.)?s3[.-](?:dualstack\.)?[a-z0-9-]+\.amazonaws\.com")
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 
@@ -52,7 +52,7 @@ class Api(Protocol):
 
 def is_flow_id(text: str) -> bool:
     """True if `text` has the form of a flow's id, and so does not name a file."""
-    return bool(_UUID.match(text))
+    return bool(_UUID.fullmatch(text))
 
 
 def export_flow(api: Api, flow_id: str, *, api_url: str, sleep: Callable[[float], None] = time.sleep) -> FlowDocument:
@@ -158,4 +158,4 @@ def _is_allowed(url: str, api_url: str) -> bool:
     domain = (ours.hostname or "").removeprefix("api.")
     if wanted.scheme != "https" or port not in (None, 443) or wanted.username or not domain:
         return False
-    return host == domain or host.endswith(f".{domain}") or bool(_S3.match(host))
+    return host == domain or host.endswith(f".{domain}") or bool(_S3.fullmatch(host))

@@ -17,8 +17,8 @@ MAX_COLUMNS = 500
 
 # custom_data_<name> must not be one of chain_of_custody's own columns.
 RESERVED_COLUMNS = frozenset({"state", "source", "captured_at"})
-_COLUMN = re.compile(r"[a-z][a-z0-9_]{0,47}$")
-_JSON_PATH = re.compile(r"\$(?:\.[A-Za-z_][A-Za-z0-9_-]*|\.\"[^\"]+\"|\[\d{1,6}\])+$")
+_COLUMN = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_JSON_PATH = re.compile(r"\$(?:\.[A-Za-z_][A-Za-z0-9_-]*|\.\"[^\"]+\"|\[\d{1,6}\])+")
 
 
 def is_tag_column(name: str) -> bool:
@@ -87,7 +87,7 @@ class _Reader(YamlReader):
         owners: dict[tuple[str, str | None], MappedTag] = {}
         order: dict[str, MappedTag] = {}
         for name, key, value in self.items(node, "columns"):
-            if not _COLUMN.match(name):
+            if not _COLUMN.fullmatch(name):
                 self.refuse(
                     key, f"column {name!r}: expected a letter, then letters, digits and _, lower case, at most 48"
                 )
@@ -136,6 +136,6 @@ class _Reader(YamlReader):
 
     def _path(self, node: Node) -> str:
         value = self.text(node, "path")
-        if not _JSON_PATH.match(value):
+        if not _JSON_PATH.fullmatch(value):
             self.refuse(node, f'path: {value!r} can match nothing; expected e.g. $.case.id, $.items[0] or $."a b"')
         return value

@@ -182,7 +182,7 @@ def _salt_secret(settings: Settings, path: Path) -> bytes:
                     "set CUSTODY_SALT_SECRET to what it held"
                 )
             write_whole(path, secrets.token_hex(32).encode())
-        text = path.read_text()
+        text = path.read_text(errors="replace")
     try:
         secret = bytes.fromhex(text.strip())
     except ValueError:

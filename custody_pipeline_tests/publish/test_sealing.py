@@ -47,6 +47,14 @@ def test_what_sealed_before_is_never_replaced_silently(settings: Settings, gone:
     assert not (settings.home / "keys" / gone).exists()
 
 
+@pytest.mark.parametrize("written", [b"\xff\xfe", b"no hex", b"5a"])
+def test_a_salt_that_is_none_is_refused(settings: Settings, written: bytes) -> None:
+    load_sealing(load_settings())
+    (settings.home / "keys/salt").write_bytes(written)
+    with pytest.raises(SettingsError, match="hex"):
+        load_sealing(load_settings())
+
+
 def test_a_home_that_sealed_with_a_named_key_gets_no_demo_key_when_the_name_is_gone(settings: Settings) -> None:
     (settings.home / "publish").mkdir(parents=True)
     (settings.home / "publish/head").write_bytes(b"signed before")
