@@ -266,7 +266,7 @@ def test_gaps_and_status_list_the_night(home: Home) -> None:
     never = home.custody("gaps", "--date", "2026-10-01", "--csv")
     assert (never.returncode, never.stdout) == (2, "")
     unknown = home.custody("gaps", "--reason", "TAG_LOST")
-    assert (unknown.returncode, "TAG_NEVER_SET" in unknown.stderr) == (64, True)
+    assert (unknown.returncode, "the nearest is TAG_CONFLICT" in unknown.stderr) == (64, True)
     nights = json.loads(home.custody("status", "--json").stdout)
     assert [(night["night"], night["state"]) for night in nights] == [(str(NIGHT), "open")]
 

@@ -15,7 +15,7 @@
 -- column source: conversation, customattributes, capture, event, details, manifest or sidecar
 -- column observed_at: when the source first showed this value (UTC); for events, when the tag was set
 -- column is_current: true if the newest load shows this value; for captures, if the latest capture does; null for an event
--- column is_standing: true if the source's newest document of the conversation, or its latest event of the key, has this value
+-- column is_standing: true if the source's newest document has this value; the latest capture or event that names the key
 -- column seen_at: when the source last showed this value (UTC)
 -- column is_cut: true if the analytics job's limit of 1,024 characters may have cut the key or value
 -- column document_uri: landing file and row of the document that shows the value
@@ -61,11 +61,6 @@ per_participant AS (
         WHERE c.document_state = 'ok' AND coalesce(lower(c.conversation_id) = lower(c.key_conversation_id), true)
     )
     UNION ALL
-    SELECT partition_date, conversation_id, '', 'capture', unnest(participants),
-        observed_at, is_latest, is_latest, document_uri, document_sha256, source_uri
-    FROM staging.captures
-    WHERE document_state = 'ok'
-    UNION ALL
     SELECT partition_date, key_conversation_id, key_recording_id, 'sidecar', unnest(participants),
         fetched_at, is_current, is_current, document_uri, document_sha256, source_uri
     FROM staging.export_sidecars
@@ -74,20 +69,39 @@ per_participant AS (
         AND coalesce(lower(recording_id) = lower(key_recording_id), true)
 ),
 
+seen_live AS (
+    SELECT partition_date, conversation_id, 'capture' AS source, p.participant_id AS participant_id, p.purpose AS purpose,
+        unnest(map_entries(p.attributes)) AS attribute, observed_at, is_latest, document_uri, document_sha256, source_uri
+    FROM (
+        SELECT partition_date, conversation_id, unnest(participants) AS p, observed_at, is_latest, document_uri,
+            document_sha256, source_uri
+        FROM staging.captures
+        WHERE document_state = 'ok'
+    )
+    UNION ALL
+    SELECT partition_date, conversation_id, 'capture', NULL, NULL, unnest(typed_attributes), observed_at, is_latest,
+        document_uri, document_sha256, source_uri
+    FROM staging.captures
+    WHERE document_state = 'ok'
+    UNION ALL
+    SELECT partition_date, conversation_id, 'event', participant_id, NULL, unnest(map_entries(attributes)),
+        coalesce(event_time, received_at), NULL, document_uri, document_sha256, source_uri
+    FROM staging.conversation_events
+),
+
 attributes AS (
     SELECT partition_date, conversation_id, recording_id, source, p.participant_id AS participant_id, p.purpose AS purpose,
         unnest(map_entries(p.attributes)) AS attribute,
         observed_at, is_current, is_standing, document_uri, document_sha256, source_uri
     FROM per_participant
     UNION ALL
-    SELECT partition_date, conversation_id, '', 'event', participant_id, NULL, attribute, observed_at, NULL,
-        observed_at = max(observed_at) OVER (PARTITION BY partition_date, conversation_id, participant_id, attribute.key),
+    SELECT partition_date, conversation_id, '', source, participant_id, purpose, attribute, observed_at, is_latest,
+        -- The last that was seen of a tag stands, also if the tag is gone since.
+        observed_at = max(observed_at) OVER (
+            PARTITION BY partition_date, conversation_id, source, participant_id, attribute.key
+        ),
         document_uri, document_sha256, source_uri
-    FROM (
-        SELECT partition_date, conversation_id, participant_id, unnest(map_entries(attributes)) AS attribute,
-            coalesce(event_time, received_at) AS observed_at, document_uri, document_sha256, source_uri
-        FROM staging.conversation_events
-    )
+    FROM seen_live
     UNION ALL
     SELECT partition_date, key_conversation_id, key_recording_id, 'sidecar', NULL, NULL,
         unnest(flatten([map_entries(found) FOR found IN list_prepend(tags, other_tags)])),
@@ -101,11 +115,6 @@ attributes AS (
         fetched_at, is_current, is_current, document_uri, document_sha256, source_uri
     FROM staging.export_manifests
     WHERE document_state = 'ok' AND recording_id IS NOT NULL
-    UNION ALL
-    SELECT partition_date, conversation_id, '', 'capture', NULL, NULL, unnest(typed_attributes),
-        observed_at, is_latest, is_latest, document_uri, document_sha256, source_uri
-    FROM staging.captures
-    WHERE document_state = 'ok'
     UNION ALL
     SELECT a.partition_date, a.key_conversation_id, '', 'customattributes', a.participant_id, NULL,
         {'key': a.attribute_key, 'value': a.attribute_value},
