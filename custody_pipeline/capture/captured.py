@@ -180,7 +180,8 @@ def captured_addresses(store: DocumentStore, day: date, conversation_ids: Iterab
     found: dict[str, set[str]] = {}
     for name in conversation_ids:
         for key in captures_of(store, day, name):
-            legs = _legs(readable(store, key) or {})
+            _, capture = readable(store, key) or (b"", {})
+            legs = _legs(capture)
             written = {str(leg[field]) for leg in legs for field in _OF_A_PERSON if leg.get(field)}
             found[name] = found.get(name, set()) | written
     return found
@@ -216,16 +217,16 @@ def _capture_key(folder: str, settled: dict[str, Any]) -> str:
 
 def _settled(store: DocumentStore, claim_key: str | None) -> dict[str, Any] | None:
     """What a claim decided; None if there is none. A claim that is not as it was written counts as none."""
-    claim = readable(store, claim_key) if claim_key else None
+    _, claim = (claim_key and readable(store, claim_key)) or (b"", {})
     with suppress(KeyError, TypeError, ValueError):
-        if claim is not None and isinstance(claim["event"], dict):
+        if isinstance(claim["event"], dict):
             datetime.fromisoformat(claim["observed_at"])
             return claim
     return None
 
 
-def readable(store: DocumentStore, key: str) -> dict[str, Any] | None:
-    """The document at `key`; None if there is none, or it cannot be read, which is logged."""
+def readable(store: DocumentStore, key: str) -> tuple[bytes, dict[str, Any]] | None:
+    """The document at `key`, as bytes and parsed; None if there is none, or it cannot be read, which is logged."""
     try:
         content = store.read(key)
         document = None if content is None else orjson.loads(content)
@@ -234,7 +235,7 @@ def readable(store: DocumentStore, key: str) -> dict[str, Any] | None:
             raise
         logger.warning("%s cannot be read and counts as none: %s", store.uri(key), error)
         return None
-    return document if isinstance(document, dict) else None
+    return (content, document) if content is not None and isinstance(document, dict) else None
 
 
 def _newest_claims(store: DocumentStore, folder: str) -> tuple[int, dict[str, str]]:

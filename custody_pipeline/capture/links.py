@@ -153,14 +153,14 @@ class AudioLinker:
 
     def _newest_capture(self, day: date, conversation_id: str) -> dict[str, Any] | None:
         for key in reversed(list(captures_of(self._store, day, conversation_id))):
-            document = readable(self._store, key)
+            content, document = readable(self._store, key) or (b"", {})
             # An answer that was no conversation is kept, but is no capture.
             if document and document.get("conversation_state", "ok") == "ok":
                 return {
                     "uri": self._store.uri(key),
                     "observed_at": document.get("observed_at"),
                     "conversation_sha256": document.get("conversation_sha256"),
-                    "document_sha256": hashlib.sha256(self._store.read(key) or b"").hexdigest(),
+                    "document_sha256": hashlib.sha256(content).hexdigest(),
                 }
         return None
 

@@ -1,6 +1,6 @@
 """Local files: small ones replaced in one step (a reader sees the old content or the new one), and digests of any.
 
-Belongs here: writing and hashing. Does not: what the files hold.
+Belongs here: writing, reading back and hashing. Does not: what the files hold.
 """
 
 from __future__ import annotations
@@ -9,6 +9,27 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+_Written = TypeVar("_Written", bound=msgspec.Struct)
+
+
+class DamagedFileError(Exception):
+    """A file is not as it was written. The message names it."""
+
+
+def read_struct(path: Path, kind: type[_Written]) -> _Written:
+    """What a JSON file of ours holds.
+
+    Raises:
+        DamagedFileError: it is not as it was written.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DamagedFileError(f"{path} is not as it was written ({error}): put it back from a backup") from error
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -26,8 +26,8 @@ from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.objects import NO_LOCK, error_code, pages_of
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
-from custody_pipeline.io.whole_file import write_whole
-from custody_pipeline.matters.register import acted_for, alone, decoded, matters_folder, register_of
+from custody_pipeline.io.whole_file import read_struct, write_whole
+from custody_pipeline.matters.register import acted_for, alone, matters_folder, register_of
 from custody_pipeline.warehouse.ledger import Act
 from custody_pipeline.warehouse.sql_files import query
 
@@ -88,7 +88,7 @@ class Holds(msgspec.Struct, forbid_unknown_fields=True):
 def read_holds(register: Register) -> Holds:
     """The holds of a matter."""
     path = _path(register)
-    return decoded(path, Holds) if path.exists() else Holds()
+    return read_struct(path, Holds) if path.exists() else Holds()
 
 
 def _path(register: Register) -> Path:

@@ -16,7 +16,7 @@ import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from custody_pipeline.evidence.package.signed_volume import LIST
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.removed_folder import is_going
-from custody_pipeline.io.whole_file import write_whole
+from custody_pipeline.io.whole_file import read_struct, write_whole
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.matters.matter_file import TEMPLATE, load_matter, prefix_of
 from custody_pipeline.settings import SettingsError
@@ -129,21 +129,6 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "here" if is_what_was_made else "altered"
 
 
-_Written = TypeVar("_Written", bound=msgspec.Struct)
-
-
-def decoded(path: Path, kind: type[_Written]) -> _Written:
-    """A file of the register.
-
-    Raises:
-        MatterStateError: it is damaged.
-    """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except msgspec.DecodeError as error:
-        raise MatterStateError(f"{path} is not as it was written ({error}): put it back from a backup") from error
-
-
 @contextmanager
 def alone(path: Path, what: str) -> Iterator[None]:
     """Allow no other command that takes this lock within the block. `what`: what such a command does.
@@ -187,7 +172,7 @@ class Register:
         """As `volumes`, but for one, and one after the other: a volume has thousands of recordings."""
         paths = (path for path in (self.folder / "volumes").glob("VOL*.json") if path.stem != but)
         for path in sorted(paths, key=lambda path: (len(path.name), path.name)):
-            yield decoded(path, Volume)
+            yield read_struct(path, Volume)
 
     def keep(self, volume: Volume) -> None:
         """Write a volume's register, in one step."""

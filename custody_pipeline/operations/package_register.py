@@ -22,12 +22,8 @@ from filelock import FileLock, Timeout
 from custody_pipeline.evidence.package.layout import TAG_MANIFEST
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.removed_folder import is_going, remove_folder
-from custody_pipeline.io.whole_file import write_whole
+from custody_pipeline.io.whole_file import read_struct, write_whole
 from custody_pipeline.settings import Settings
-
-
-class PackageRegisterError(Exception):
-    """A file of the register is damaged. The message names it."""
 
 
 class Packed(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
@@ -99,21 +95,15 @@ def packages_of(settings: Settings) -> list[Package]:
     """Every package that was made, oldest first.
 
     Raises:
-        PackageRegisterError: a file of the register is damaged.
+        DamagedFileError: a file of the register is damaged.
     """
     return [package for package in _registered(settings) if package.sha256]
 
 
 def _registered(settings: Settings) -> list[Package]:
     paths = _folder(settings).glob("*.json")
-    return sorted(map(_decoded, paths), key=lambda package: (package.made_at, package.id))
-
-
-def _decoded(path: Path) -> Package:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Package)
-    except msgspec.DecodeError as error:
-        raise PackageRegisterError(f"{path} is not as it was written ({error}): put it back from a backup") from error
+    found = [read_struct(path, Package) for path in paths]
+    return sorted(found, key=lambda package: (package.made_at, package.id))
 
 
 def _folder(settings: Settings) -> Path:

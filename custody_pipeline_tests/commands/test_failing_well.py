@@ -276,11 +276,12 @@ def test_a_private_key_without_its_certificate_is_refused(
     assert (status, "needs --certificate" in told) == (64, True)
 
 
+@pytest.mark.parametrize("content", [b'{"id":', b'{"id": "\xff"}', b'{"\xff": 1}', b""])
 def test_a_damaged_file_of_the_register_of_packages_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path, content: bytes
 ) -> None:
     (place / "package-register").mkdir()
-    (place / "package-register" / "torn.json").write_bytes(b'{"id":')
+    (place / "package-register" / "torn.json").write_bytes(content)
     status, told = ran(capsys, monkeypatch, "packages")
     assert (status, "torn.json is not as it was written" in told) == (2, True)
 

@@ -15,12 +15,13 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
+from custody_pipeline.io.whole_file import DamagedFileError
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.matters.holds import read_holds
 from custody_pipeline.matters.id_list import IdList, read_id_list
 from custody_pipeline.matters.matter import TagCondition
 from custody_pipeline.matters.matter_file import load_matter
-from custody_pipeline.matters.register import MatterStateError, Register, new_matter, open_matter
+from custody_pipeline.matters.register import Register, new_matter, open_matter
 from custody_pipeline.operations.endings import ending_of
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.ledger import Actor
@@ -254,5 +255,5 @@ def test_a_damaged_register_is_named(tmp_path: Path) -> None:
     (tmp_path / "volumes").mkdir()
     for name, read in (("holds.json", read_holds), ("volumes/VOL001.json", Register.volumes)):
         (tmp_path / name).write_bytes(b"")
-        with pytest.raises(MatterStateError, match=f"{name} is not as it was written"):
+        with pytest.raises(DamagedFileError, match=f"{name} is not as it was written"):
             read(Register(tmp_path))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
+from datetime import timedelta
+from itertools import islice
 
 import duckdb
 import pytest
@@ -236,6 +239,47 @@ def test_the_source_that_tells_of_the_latest_moment_gives_the_value(
     night.run()
     assert night.row()["custom_data_legal_hold"] == legal_hold
     assert "TAG_CHANGED_LATER" in night.reasons("r1")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_value_is_what_was_true_at_the_latest_moment_that_any_source_tells_of(night: Night, seed: int) -> None:
+    chance, expected = random.Random(seed), dict[str, str | None]()
+    for number in range(40):
+        conversation = f"c{number}"
+        # Seconds after 10:00. The call ends after 600; the job tells of its end, and a read of the day after.
+        moments = iter(chance.sample([second for second in range(1, 1200) if second != 600], 9))
+        timeline = {second: f"value-{second}" for second in islice(moments, chance.randint(0, 3))}
+
+        def true_at(second: int, timeline: dict[int, str] = timeline) -> str | None:
+            return timeline.get(max((moment for moment in timeline if moment <= second), default=-1))
+
+        def tags_at(second: int, known: Callable[[int], str | None] = true_at) -> dict[str, str | None]:
+            return {} if (value := known(second)) is None else {"Legal-Hold": value}
+
+        night.call(conversation, f"r{number}", agent=tags_at(600))
+        told = {600}
+        for second in islice(moments, chance.randint(0, 3)):
+            night.capture(clock(second), conversation, agent=tags_at(second))
+            told.add(second)
+        for second in chance.sample(sorted(timeline), chance.randint(0, len(timeline))):
+            topic = "v2.detail.events.conversation.{id}.attributes"
+            night.event(
+                clock(second), conversation, topic, participant_id=f"{conversation}-agent-1", attributes=tags_at(second)
+            )
+            told.add(second)
+        if chance.random() < 0.3:
+            night.single(conversation, agent=tags_at(86_400))
+            told.add(86_400)
+        expected[f"r{number}"] = true_at(max(told))
+    night.run()
+    rows = night.query("SELECT recording_id, custom_data_legal_hold FROM custody.chain_of_custody")
+    assert {row["recording_id"]: row["custom_data_legal_hold"] for row in rows} == expected
+    assert len(set(expected.values())) > 10
+
+
+def clock(second: int) -> str:
+    """The time of day so many seconds after 10:00."""
+    return f"{timedelta(hours=10, seconds=second)}"
 
 
 def test_an_attribute_event_says_when_the_tag_was_set(night: Night) -> None:
