@@ -14,7 +14,7 @@ from typing import Literal
 import duckdb
 import msgspec
 
-from custody_pipeline.io.whole_file import write_whole
+from custody_pipeline.io.whole_file import read_struct, write_whole
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_text import create_table, transaction
 
@@ -80,9 +80,13 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def requests_of(settings: Settings) -> list[Request]:
-    """Every request, oldest first."""
+    """Every request, oldest first.
+
+    Raises:
+        DamagedFileError: a request is not as it was written.
+    """
     paths = (settings.home / "erasures").glob("*.json")
-    found = [msgspec.json.decode(path.read_bytes(), type=Request) for path in paths]
+    found = [read_struct(path, Request) for path in paths]
     return sorted(found, key=lambda request: (request.asked_at, request.id))
 
 

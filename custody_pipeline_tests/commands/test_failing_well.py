@@ -277,12 +277,20 @@ def test_a_private_key_without_its_certificate_is_refused(
 
 
 @pytest.mark.parametrize("content", [b'{"id":', b'{"id": "\xff"}', b'{"\xff": 1}', b""])
-def test_a_damaged_file_of_the_register_of_packages_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path, content: bytes
+@pytest.mark.parametrize(
+    ("folder", "command"), [("package-register", ["packages"]), ("erasures", ["erase", "--resume"])]
+)
+def test_a_damaged_register_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: Path,
+    folder: str,
+    command: list[str],
+    content: bytes,
 ) -> None:
-    (place / "package-register").mkdir()
-    (place / "package-register" / "torn.json").write_bytes(content)
-    status, told = ran(capsys, monkeypatch, "packages")
+    (place / folder).mkdir()
+    (place / folder / "torn.json").write_bytes(content)
+    status, told = ran(capsys, monkeypatch, *command)
     assert (status, "torn.json is not as it was written" in told) == (2, True)
 
 
