@@ -5,13 +5,9 @@ Belongs here: Markdown as text of the terminal's width. Does not: which page (he
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markdown import Markdown, TableElement
 from rich.table import Table
-
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
 
 
 class _WholeTable(TableElement):

@@ -5,16 +5,12 @@ Belongs here: the words on the terminal. Does not: the counts (models/mapping_re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import orjson
+from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from custody_pipeline.models.mapping_report import MappedTagReport, MappingReport
+from custody_pipeline.models.mapping_report import MappedTagReport, MappingReport
 
 # The most frequent are shown.
 _SHOWN_UNMAPPED = 50

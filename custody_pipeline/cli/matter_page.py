@@ -6,21 +6,16 @@ Belongs here: words and widths. Does not: counting (matters/standing.py).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from itertools import chain, groupby
-from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from custody_pipeline.cli.shared import numbered
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.escaping import folded
-from custody_pipeline.matters.standing import criteria
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rich.console import Console
-
-    from custody_pipeline.matters.matter import Matter
-    from custody_pipeline.matters.standing import Standing
+from custody_pipeline.matters.matter import Matter
+from custody_pipeline.matters.standing import Standing, criteria
 
 _SHOWN = 10
 

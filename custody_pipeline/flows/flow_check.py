@@ -7,21 +7,17 @@ analysis (writes.py).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from custody_pipeline.flows.actions import Write
+from custody_pipeline.flows.document import FlowDocument
 from custody_pipeline.flows.graph import FlowGraph, Step
 from custody_pipeline.flows.graph_builder import build_graph
 from custody_pipeline.flows.report import FlowEnd, FlowReport, Note, Trail
 from custody_pipeline.flows.variables import unsaved_variables
 from custody_pipeline.flows.writes import Analysis, Bits, Reached
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from custody_pipeline.flows.document import FlowDocument
-    from custody_pipeline.models.mapping import MappedTag
+from custody_pipeline.models.mapping import MappedTag
 
 # Participants whose attributes come from agents' scripts, never from a flow.
 _SCRIPTED = frozenset({"agent", "user", "station"})

@@ -6,10 +6,8 @@ Belongs here: the graph's parts. Does not: making it from an export (graph_build
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from custody_pipeline.flows.actions import Write
+from custody_pipeline.flows.actions import Write
 
 
 @dataclass

@@ -15,14 +15,12 @@ nothing holds at the entry (`low`), and if everything holds there (`high`).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from custody_pipeline.flows.actions import Write
-    from custody_pipeline.flows.graph import FlowGraph
+from custody_pipeline.flows.actions import Write
+from custody_pipeline.flows.graph import FlowGraph
 
 
 class Held(NamedTuple):

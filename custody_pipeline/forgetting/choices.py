@@ -10,11 +10,13 @@ as if it did. So does a rule that asks for a kind of media, if nothing tells the
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+
+import duckdb
 
 from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.forgetting.policy import Policy, Rule
@@ -22,19 +24,12 @@ from custody_pipeline.forgetting.readable import readable
 from custody_pipeline.matters.id_list import IdList
 from custody_pipeline.matters.matter import Matter, Selection
 from custody_pipeline.matters.selection import select
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.left_out import nights_left_out
 from custody_pipeline.warehouse.sql_text import table_columns
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
-    from contextlib import AbstractContextManager
-
-    import duckdb
-
-    from custody_pipeline.settings import Settings
-
-    _Opened = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
+_Opened = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 _CONVERSATIONS = """
 SELECT DISTINCT conversation_id, partition_date

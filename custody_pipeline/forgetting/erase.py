@@ -20,11 +20,13 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
+import duckdb
 import msgspec
 from filelock import FileLock, Timeout
 
@@ -46,29 +48,23 @@ from custody_pipeline.forgetting.landing_rewrite import LandingRewrite
 from custody_pipeline.forgetting.night_key import AskedKey, KeyForgetting, find_key, held, opened_by_key, remove_key
 from custody_pipeline.forgetting.object_versions import Version, remove_versions, versions_of
 from custody_pipeline.forgetting.sealed import Removing, removed_paths, scratch
-from custody_pipeline.io.night_keys import night_keys_of
+from custody_pipeline.io.night_keys import Forgotten, night_keys_of
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.load.working_folder import working_folder
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import ChecksFailedError, Night, check, is_blocking, model, publish
 from custody_pipeline.publish.readback import read_back
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import Warehouse
-from custody_pipeline.warehouse.erasures import Tombstone, keep_request, names_of, requests_of, write_erasures
+from custody_pipeline.warehouse.erasures import Request, Tombstone, keep_request, names_of, requests_of, write_erasures
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    import duckdb
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.io.night_keys import Forgotten
-    from custody_pipeline.settings import Settings
-    from custody_pipeline.warehouse.erasures import Request
-
-    Say = Callable[[str], None]
+Say = Callable[[str], None]
 
 _FEW = 8
 

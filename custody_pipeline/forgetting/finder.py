@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import duckdb
 
 from custody_pipeline.evidence.cut.seal import SEALING
 from custody_pipeline.extract.erased import erase_landing
@@ -35,17 +38,12 @@ from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.claims import Claims
 from custody_pipeline.publish.sealed_landing import on_this_machine
 from custody_pipeline.publish.sealing import signing_verifiers
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.erasures import Request, Tombstone, erased_conversations, names_of
 from custody_pipeline.warehouse.ledger import Actor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    import duckdb
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.settings import Settings
-
 
 _STAGED = re.compile(rf"{SEALING}([0-9a-f]{{32}})/")
 _STAGED_FOR = timedelta(days=1)

@@ -11,6 +11,7 @@ one of the conversations, the item stays until the conversation is erased.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -21,10 +22,10 @@ from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.night_captures import removed_key
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.forgetting import places
-from custody_pipeline.forgetting.choices import choices_of
+from custody_pipeline.forgetting.choices import Choices, choices_of
 from custody_pipeline.forgetting.finder import holders
 from custody_pipeline.forgetting.object_versions import holds_on, versions_of
-from custody_pipeline.forgetting.policy import PLACES
+from custody_pipeline.forgetting.policy import PLACES, Policy
 from custody_pipeline.io.clock import night_in
 from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import listed
@@ -32,19 +33,13 @@ from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.operations.package_register import packages_of, remove_package
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.publish.tidy import tidy_landing
-from custody_pipeline.settings import SettingsError
+from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.left_out import leave_out, nights_left_out
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.forgetting.choices import Choices
-    from custody_pipeline.forgetting.policy import Policy
-    from custody_pipeline.settings import Settings
 
 _RECEIPTS = "extraction_receipts"
 DOCUMENTS = "documents"

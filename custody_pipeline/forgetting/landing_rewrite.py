@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
 import orjson
 from botocore.exceptions import ClientError
 
@@ -24,20 +25,16 @@ from custody_pipeline.forgetting.finder import landing_uris, sealed_night
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.sealed import in_scratch
 from custody_pipeline.io.gzipped import gzipped
-from custody_pipeline.io.night_keys import night_keys_of
+from custody_pipeline.io.night_keys import NightKeys, night_keys_of
 from custody_pipeline.io.objects import ABSENT, error_code, put_file
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.publish.sealed_landing import landing_files, landing_path, on_this_machine
-from custody_pipeline.warehouse.erasures import names_of
+from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.erasures import Request, names_of
 
 if TYPE_CHECKING:
-    import duckdb
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.io.night_keys import NightKeys
-    from custody_pipeline.settings import Settings
-    from custody_pipeline.warehouse.erasures import Request
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,13 @@ Belongs here: one night's key. Does not: the order of the steps (erase.py), keys
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import duckdb
 
 from custody_pipeline.evidence.cut.forgotten_key import (
     KEY_STATEMENT,
@@ -18,6 +21,7 @@ from custody_pipeline.evidence.cut.forgotten_key import (
     encode_key_statement,
     is_landing,
 )
+from custody_pipeline.evidence.cut.manifest import CutFile
 from custody_pipeline.extract.landing_files import RECEIPTS
 from custody_pipeline.forgetting import places
 from custody_pipeline.forgetting.finder import (
@@ -30,25 +34,18 @@ from custody_pipeline.forgetting.finder import (
 )
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.places import Place
+from custody_pipeline.forgetting.sealed import SealedNight
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.encrypted_files import HEADER_BYTES, MAGIC
-from custody_pipeline.io.night_keys import FORGOTTEN, key_path, night_keys_of
+from custody_pipeline.io.night_keys import FORGOTTEN, Forgotten, key_path, night_keys_of
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.publish.revision_files import MoreFile
-from custody_pipeline.settings import SettingsError
+from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.erasures import Request
 from custody_pipeline.warehouse.ledger import Actor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    import duckdb
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.evidence.cut.manifest import CutFile
-    from custody_pipeline.forgetting.sealed import SealedNight
-    from custody_pipeline.io.night_keys import Forgotten
-    from custody_pipeline.settings import Settings
 
 _FEW = 3
 

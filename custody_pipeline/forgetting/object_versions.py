@@ -5,8 +5,10 @@ Belongs here: versions, their locks, their removal. Does not: which objects (sea
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -16,9 +18,6 @@ from custody_pipeline.io.objects import ABSENT, NO_LOCK, error_code, pages_of
 from custody_pipeline.io.s3 import S3Location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from datetime import datetime
-
     from mypy_boto3_s3 import S3Client
 
 _MOST_DELETED = 1_000

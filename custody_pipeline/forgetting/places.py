@@ -11,12 +11,14 @@ import sqlite3
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Iterable, Iterator, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import duckdb
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,14 +34,10 @@ from custody_pipeline.io.removed_folder import remove_folder
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.matters.register import acted_for, register_of
 from custody_pipeline.operations.package_register import packages_of, remove_abandoned, remove_package
+from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Set
-
-    import duckdb
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.settings import Settings
 
 CAPTURE_KINDS = ("captures", "events", "links", "claims")
 _SCRATCH = ("interrupted", "publish", "reports", "dlt", "spill", "rebuild", "sheets")

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import calendar
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from yaml.nodes import Node, SequenceNode
 
 from custody_pipeline.matters.matter import Selection
 from custody_pipeline.matters.matter_file import MatterError, MatterReader
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 _KEEP = re.compile(r"([1-9][0-9]{0,4}) (day|month|year)s?")
 PLACES = ("landing", "captures", "documents", "snapshot", "spool", "packages")

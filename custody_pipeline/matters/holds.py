@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -27,20 +29,14 @@ from custody_pipeline.io.objects import NO_LOCK, error_code, pages_of
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import read_struct, write_whole
-from custody_pipeline.matters.register import acted_for, alone, matters_folder, register_of
-from custody_pipeline.warehouse.ledger import Act
+from custody_pipeline.matters.found_recordings import Recording
+from custody_pipeline.matters.register import Register, acted_for, alone, matters_folder, register_of
+from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.ledger import Act, Actor
 from custody_pipeline.warehouse.sql_files import query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.matters.found_recordings import Recording
-    from custody_pipeline.matters.register import Register
-    from custody_pipeline.settings import Settings
-    from custody_pipeline.warehouse.ledger import Actor
 
 PROTECTION = "/api/v2/recordings/deletionprotection"
 """FailedDeleteProtectionUpdate of the SDK: conversation {id}, errorCode, errorMessage."""

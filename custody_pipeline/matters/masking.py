@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from custody_pipeline.evidence.package.layout import Masked
-from custody_pipeline.matters.matter import bare_number
+from custody_pipeline.matters.matter import Mask, bare_number
+from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.mapping_file import is_tag_column
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from custody_pipeline.matters.matter import Mask
-    from custody_pipeline.models.mapping import TagMapping
 
 Row = dict[str, str | None]
 

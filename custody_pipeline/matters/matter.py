@@ -11,11 +11,10 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
-if TYPE_CHECKING:
-    from custody_pipeline.matters.id_list import IdList
+from custody_pipeline.matters.id_list import IdList
 
 EXCLUSION_REASONS = ("privilege", "not_responsive", "other")
 MEDIA_KINDS = ("call", "callback", "chat", "email", "message", "screen")

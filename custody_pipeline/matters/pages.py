@@ -8,22 +8,18 @@ Both are single HTML files without script, so that they can be read, printed and
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence, Set
+from datetime import datetime
+from typing import Any
 
 from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.matters.standing import criteria
+from custody_pipeline.matters.found_recordings import Recording
+from custody_pipeline.matters.matter import Matter
+from custody_pipeline.matters.register import Register
+from custody_pipeline.matters.standing import Standing, criteria
 from custody_pipeline.pages import environment
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence, Set
-    from datetime import datetime
-
-    from custody_pipeline.matters.found_recordings import Recording
-    from custody_pipeline.matters.matter import Matter
-    from custody_pipeline.matters.register import Register
-    from custody_pipeline.matters.standing import Standing
-    from custody_pipeline.warehouse.ledger import Actor
+from custody_pipeline.warehouse.ledger import Actor
 
 ROWS_SHOWN = 100
 """A page for people: the index has all."""

@@ -6,21 +6,16 @@ is written (volume_writer.py).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from custody_pipeline.io.memory import give_back
+from custody_pipeline.matters.matter import Matter
+from custody_pipeline.matters.register import Register
+from custody_pipeline.matters.standing import Standing
 from custody_pipeline.matters.volume_plan import as_it_must_be_written, begun, plan
-from custody_pipeline.matters.volume_writer import VolumeWriter
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from custody_pipeline.matters.matter import Matter
-    from custody_pipeline.matters.register import Register
-    from custody_pipeline.matters.standing import Standing
-    from custody_pipeline.matters.volume_writer import ProducedVolume
-    from custody_pipeline.settings import Settings
-    from custody_pipeline.warehouse.ledger import Actor
+from custody_pipeline.matters.volume_writer import ProducedVolume, VolumeWriter
+from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.ledger import Actor
 
 
 def produce(

@@ -6,25 +6,21 @@ Belongs here: columns, formats, escaping. Does not: which recordings are in it (
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import orjson
 
 from custody_pipeline.evidence.cut.workbook import write_workbook
 from custody_pipeline.evidence.package.volume_tables import FIELD, QUOTE, TAG, duration, load_value
 from custody_pipeline.matters.case_uco import CaseWriter
-from custody_pipeline.matters.matter import DATE_FORMS
+from custody_pipeline.matters.matter import DATE_FORMS, Matter
 from custody_pipeline.models.mapping_file import is_tag_column
 from custody_pipeline.models.reasons import BY_CODE, OF_AUDIO
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
-
-    from custody_pipeline.matters.matter import Matter
 
 _ROWS = 100
 EXCEPTIONS = ("what", "conversation_id", "recording_id", "night", "why", "explanation", "can_still_be_had", "proof")

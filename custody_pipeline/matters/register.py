@@ -13,10 +13,11 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -26,15 +27,10 @@ from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.removed_folder import is_going
 from custody_pipeline.io.whole_file import read_struct, write_whole
 from custody_pipeline.io.yaml_file import RefusedFileError
+from custody_pipeline.matters.matter import Matter
 from custody_pipeline.matters.matter_file import TEMPLATE, load_matter, prefix_of
-from custody_pipeline.settings import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from custody_pipeline.matters.matter import Matter
-    from custody_pipeline.settings import Settings
-    from custody_pipeline.warehouse.ledger import Actor
+from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline.warehouse.ledger import Actor
 
 _OWN_FILES = {"events.ndjson", "holds.json", "lock", "productions", "receipts", "report.html", "volumes"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")

@@ -5,22 +5,18 @@ Belongs here: conditions → rows, and ids that match nothing. Does not: gaps of
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import orjson
 
 from custody_pipeline.matters.found_recordings import Recording, Recordings
-from custody_pipeline.matters.matter import bare_number, digits_of
+from custody_pipeline.matters.matter import Matter, bare_number, digits_of
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from custody_pipeline.matters.matter import Matter
 
 _DIVISIONS = """lower(conversation_id) IN (
         SELECT lower(conversation_id) FROM custody.divisions

@@ -6,30 +6,26 @@ Belongs here: counting for `custody matter show`, and what `gather` has to colle
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import duckdb
 
 from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.found_recordings import Recordings
-from custody_pipeline.matters.matter import TagCondition
+from custody_pipeline.matters.id_list import IdList
+from custody_pipeline.matters.matter import Matter, TagCondition
+from custody_pipeline.matters.register import Register
 from custody_pipeline.matters.selection import Found, select
 from custody_pipeline.models.reasons import OF_AUDIO
 from custody_pipeline.models.run import LAG_HOURS, RECHECK_DAYS
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import date, datetime
-
-    import duckdb
-
-    from custody_pipeline.matters.id_list import IdList
-    from custody_pipeline.matters.matter import Matter
-    from custody_pipeline.matters.register import Register
-    from custody_pipeline.settings import Settings
 
 _ROWS_AT_ONCE = 1_000
 _MAY_CHANGE = ("open", "provisional", "failed")

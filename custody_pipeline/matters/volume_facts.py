@@ -6,23 +6,20 @@ Belongs here: those, from values that were verified when the volume was written.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.package.signed_volume import LIST, STATEMENT
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.matters.matter import Matter
 from custody_pipeline.matters.production_tables import EXCEPTIONS, can_be_had, sentence
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from custody_pipeline.evidence.log.checkpoint import Head
-    from custody_pipeline.matters.matter import Matter
-    from custody_pipeline.matters.register import Register, Volume
-    from custody_pipeline.matters.selection import Found
-    from custody_pipeline.matters.standing import Standing
-    from custody_pipeline.matters.volume_lines import Spool
-    from custody_pipeline.warehouse.ledger import Actor
+from custody_pipeline.matters.register import Register, Volume
+from custody_pipeline.matters.selection import Found
+from custody_pipeline.matters.standing import Standing
+from custody_pipeline.matters.volume_lines import Spool
+from custody_pipeline.warehouse.ledger import Actor
 
 _EMPTY = dict.fromkeys(EXCEPTIONS, "")
 

@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from custody_pipeline.evidence.cut.proof import Prover
+from custody_pipeline.evidence.cut.proof import Prover, SealedRecord
 from custody_pipeline.evidence.package.signed_volume import LIST
-from custody_pipeline.matters.register import MatterStateError, Produced, Volume
+from custody_pipeline.matters.matter import Matter
+from custody_pipeline.matters.register import MatterStateError, Produced, Register, Volume
+from custody_pipeline.matters.standing import Standing
 from custody_pipeline.operations.verification import open_target, public_keys
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from custody_pipeline.evidence.cut.proof import SealedRecord
-    from custody_pipeline.matters.matter import Matter
-    from custody_pipeline.matters.register import Register
-    from custody_pipeline.matters.standing import Standing
-    from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings
 
 _Key = tuple[str, str]
 

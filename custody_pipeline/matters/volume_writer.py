@@ -11,52 +11,43 @@ killed production continues with the same recordings under the same numbers.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import duckdb
 import msgspec
 
 from custody_pipeline.evidence.cut.proof import Prover
+from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
 from custody_pipeline.evidence.package.volume_tables import EVIDENCE
 from custody_pipeline.fleet.overview import analyst_database, is_packaged, overview, record_acts
 from custody_pipeline.matters import production_tables
 from custody_pipeline.matters.listening import ListeningError, listening_copies, write_listening_copies
-from custody_pipeline.matters.masking import masked_events, of_one_matter, shown
+from custody_pipeline.matters.masking import Shown, masked_events, of_one_matter, shown
+from custody_pipeline.matters.matter import Matter
 from custody_pipeline.matters.page_formats import write_documents
 from custody_pipeline.matters.pages import ROWS_SHOWN, certificate_html, report_html
-from custody_pipeline.matters.register import MatterStateError
+from custody_pipeline.matters.register import MatterStateError, Produced, Register, Volume
 from custody_pipeline.matters.selection import agent_names
+from custody_pipeline.matters.standing import Standing
 from custody_pipeline.matters.volume_facts import account_of, exceptions_of, facts_of, write_statement
 from custody_pipeline.matters.volume_lines import Spool, SpooledLine
 from custody_pipeline.matters.volume_plan import key_of, newest
 from custody_pipeline.models.mapping_file import load_mapping
-from custody_pipeline.operations.attached_files import Item
-from custody_pipeline.operations.packaging import fill_package, make_private, packaged
+from custody_pipeline.operations.attached_files import Attached, Item
+from custody_pipeline.operations.packaging import Made, fill_package, make_private, packaged
 from custody_pipeline.operations.sealed_documents import write_conversations
 from custody_pipeline.operations.verification import open_target, public_keys
 from custody_pipeline.publish.sealing import load_sealing
-from custody_pipeline.warehouse.ledger import Act
+from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.ledger import Act, Actor
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import rows_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    import duckdb
-
-    from custody_pipeline.evidence.log.checkpoint import Head
-    from custody_pipeline.matters.masking import Shown
-    from custody_pipeline.matters.matter import Matter
-    from custody_pipeline.matters.register import Produced, Register, Volume
-    from custody_pipeline.matters.standing import Standing
-    from custody_pipeline.operations.attached_files import Attached
-    from custody_pipeline.operations.packaging import Made
-    from custody_pipeline.settings import Settings
-    from custody_pipeline.warehouse.ledger import Actor
 
 _EVENTS_OF_LINES = 500
 """Number of recordings whose events are in memory at once."""
