@@ -14,10 +14,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 SINGLE_PUT_BYTES = 512 << 20
 PART_BYTES = 64 << 20
+SINGLE_COPY_BYTES = 5 << 30
+"""The largest object that CopyObject copies, and the largest part."""
+COPIED_PART_BYTES = 512 << 20
 ABSENT = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
 NO_LOCK = {
     "InvalidRequest",
@@ -42,6 +45,7 @@ NO_LOCK = {
 """S3's codes for an object or bucket without a lock. Other errors do not tell whether there is a lock."""
 REFUSED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 """S3's codes for a request whose condition (`If-Match`, `If-None-Match`) is false."""
+_OF_PART: tuple[Literal["ETag"], Literal["ChecksumSHA256"]] = ("ETag", "ChecksumSHA256")
 _CHUNK = 1 << 20
 _UPLOADS_AT_ONCE = 8
 
@@ -142,7 +146,7 @@ def copy_object(client: S3Client, source: Stored, to: S3Location, *, once: bool 
     Args:
         to: where to.
         once: only if nothing is there; if the same bytes are there, the object counts as copied.
-        extra: more arguments of CopyObject.
+        extra: more arguments of CopyObject or CreateMultipartUpload (`ContentType`, …).
 
     Raises:
         UploadError: the copy has other bytes than the source.
@@ -152,19 +156,24 @@ def copy_object(client: S3Client, source: Stored, to: S3Location, *, once: bool 
         place["VersionId"] = source.version_id
     condition: dict[str, Any] = {"IfNoneMatch": "*"} if once else {}
     version: str | None = None
+    extra = {"Metadata": {"sha256": source.sha256 or ""}, **extra}
     try:
-        answer = client.copy_object(
-            Bucket=to.bucket,
-            Key=to.key,
-            CopySource=place,  # type: ignore[arg-type]
-            ChecksumAlgorithm="SHA256",
-            MetadataDirective="REPLACE",
-            **{"Metadata": {"sha256": source.sha256 or ""}, **condition, **extra},
-        )
-        version, copied = answer.get("VersionId"), answer["CopyObjectResult"]
-        # S3 states the checksum of the copy; not every compatible store does.
-        if source.sha256 and copied.get("ChecksumSHA256") == _base64(source.sha256):
-            return Stored(to, source.sha256, source.bytes, copied["ETag"], version)
+        if source.bytes > SINGLE_COPY_BYTES:
+            version = _copy_parts(client, place, source.bytes, to, condition, extra).get("VersionId")
+        else:
+            answer = client.copy_object(
+                Bucket=to.bucket,
+                Key=to.key,
+                CopySource=place,  # type: ignore[arg-type]
+                ChecksumAlgorithm="SHA256",
+                MetadataDirective="REPLACE",
+                **condition,
+                **extra,
+            )
+            version, copied = answer.get("VersionId"), answer["CopyObjectResult"]
+            # S3 states the checksum of the copy; not every compatible store does.
+            if source.sha256 and copied.get("ChecksumSHA256") == _base64(source.sha256):
+                return Stored(to, source.sha256, source.bytes, copied["ETag"], version)
     except ClientError as error:
         if not once or error_code(error) not in REFUSED:
             raise
@@ -287,13 +296,9 @@ class Uploads:
 def _put_parts(
     client: S3Client, path: Path, sha256: str, to: S3Location, condition: dict[str, Any], extra: dict[str, Any]
 ) -> tuple[Mapping[str, Any], str]:
-    place: dict[str, Any] = {"Bucket": to.bucket, "Key": to.key}
-    upload_id = client.create_multipart_upload(**place, ChecksumAlgorithm="SHA256", ChecksumType="COMPOSITE", **extra)[
-        "UploadId"
-    ]
-    try:
-        whole, of_parts = hashlib.sha256(), hashlib.sha256()
-        parts: list[dict[str, Any]] = []
+    whole, of_parts = hashlib.sha256(), hashlib.sha256()
+    parts: list[Any] = []
+    with _multipart_upload(client, to, extra) as upload:
         with path.open("rb") as file:
             while chunk := file.read(PART_BYTES):
                 whole.update(chunk)
@@ -301,24 +306,47 @@ def _put_parts(
                 of_parts.update(checksum.digest())
                 encoded = _base64(checksum.hexdigest())
                 number = len(parts) + 1
-                part = client.upload_part(
-                    **place, UploadId=upload_id, PartNumber=number, Body=chunk, ChecksumSHA256=encoded
-                )
+                part = client.upload_part(**upload, PartNumber=number, Body=chunk, ChecksumSHA256=encoded)
                 parts.append({"PartNumber": number, "ETag": part["ETag"], "ChecksumSHA256": encoded})
         if whole.hexdigest() != sha256:
             raise UploadError(f"{path} changed since it was written: its SHA-256 is not {sha256}")
-        answer = client.complete_multipart_upload(
-            **place,
-            UploadId=upload_id,
-            MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
-            **condition,
-        )
+        answer = client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **condition)
+    return answer, f"{_base64(of_parts.hexdigest())}-{len(parts)}"
+
+
+def _copy_parts(
+    client: S3Client,
+    source: Any,
+    size: int,
+    to: S3Location,
+    condition: dict[str, Any],
+    extra: dict[str, Any],
+) -> Mapping[str, Any]:
+    parts: list[Any] = []
+    with _multipart_upload(client, to, extra) as upload:
+        for number, first in enumerate(range(0, size, COPIED_PART_BYTES), 1):
+            last = min(first + COPIED_PART_BYTES, size) - 1
+            part = client.upload_part_copy(
+                **upload, PartNumber=number, CopySource=source, CopySourceRange=f"bytes={first}-{last}"
+            )["CopyPartResult"]
+            # S3 demands the checksums that it stated; not every compatible store states them.
+            parts.append({"PartNumber": number} | {name: part[name] for name in _OF_PART if name in part})
+        return client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **condition)
+
+
+@contextmanager
+def _multipart_upload(client: S3Client, to: S3Location, extra: dict[str, Any]) -> Iterator[Any]:
+    """Begin an upload in parts. Yields the arguments of its requests; an error removes its parts."""
+    place: dict[str, Any] = {"Bucket": to.bucket, "Key": to.key}
+    begun = client.create_multipart_upload(**place, ChecksumAlgorithm="SHA256", ChecksumType="COMPOSITE", **extra)
+    upload = {**place, "UploadId": begun["UploadId"]}
+    try:
+        yield upload
     except BaseException:
         # Its failure would hide the cause: that the object is there, for example.
         with suppress(BotoCoreError, ClientError):
-            client.abort_multipart_upload(**place, UploadId=upload_id)
+            client.abort_multipart_upload(**upload)
         raise
-    return answer, f"{_base64(of_parts.hexdigest())}-{len(parts)}"
 
 
 def _compare(client: S3Client, to: S3Location, expected: str, answered: str | None, version: str | None) -> None:

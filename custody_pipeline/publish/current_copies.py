@@ -114,7 +114,7 @@ def switch(client: S3Client, place: S3Location, publication: Publication, *, onl
     def copy(name: str, file: PublishedFile | CutFile, to: S3Location) -> Stored | None:
         if only_damaged:
             there = head(client, to)
-            if there is not None and there.bytes == file.bytes and there.sha256 == file.sha256:
+            if there is not None and there.bytes == file.bytes and digest(client, there) == file.sha256:
                 return None
         original = Stored(cut / name, file.sha256, file.bytes, "", None)
         return copy_object(

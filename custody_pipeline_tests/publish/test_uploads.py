@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import random
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -181,6 +182,48 @@ def test_a_copy_of_other_bytes_than_expected_is_an_error(s3: S3Client, to: S3Loc
         copy_object(s3, wrong, S3Location(to.bucket, "copy"))
 
 
+@pytest.fixture
+def small_copies(small_parts: None, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """Bytes that are copied in three parts."""
+    monkeypatch.setattr(objects_module, "SINGLE_COPY_BYTES", 6 << 20)
+    monkeypatch.setattr(objects_module, "COPIED_PART_BYTES", 5 << 20)
+    return random.Random(5).randbytes(12 << 20)
+
+
+def test_an_object_that_s3_copies_in_no_single_request_is_copied_in_parts(
+    s3: S3Client, file: Path, to: S3Location, small_copies: bytes
+) -> None:
+    file.write_bytes(small_copies)
+    source, copy = put_file(s3, file, sha256(small_copies), to), S3Location(to.bucket, "copy")
+    put_bytes(s3, b"second", to)
+    client: Any = Replaced(s3, copy_object=lambda *_, **__: pytest.fail("one request copies at most 5 GiB"))
+    stored = copy_object(client, source, copy, once=True, ContentType="text/csv", Metadata={"revision": "1"})
+    answer = s3.get_object(Bucket=copy.bucket, Key=copy.key)
+    assert answer["Body"].read() == small_copies
+    assert (answer["ContentType"], answer["Metadata"]) == ("text/csv", {"revision": "1"})
+    assert (stored.sha256, stored.version_id, stored.etag) == (source.sha256, answer["VersionId"], answer["ETag"])
+    assert copy_object(client, source, copy, once=True) == stored
+    other = put_bytes(s3, small_copies[::-1], S3Location(to.bucket, "other"))
+    with pytest.raises(UploadError, match="same bytes"):
+        copy_object(client, other, copy, once=True)
+    assert head(s3, copy, None) == Stored(copy, None, stored.bytes, stored.etag, stored.version_id)
+    assert copy_object(client, other, copy).sha256 == other.sha256
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=to.bucket)
+
+
+def test_a_copy_in_parts_that_fails_leaves_no_parts(s3: S3Client, to: S3Location, small_copies: bytes) -> None:
+    def second_fails(copy: Any, **request: Any) -> Any:
+        if request["PartNumber"] == 2:
+            raise ClientError({"Error": {"Code": "SlowDown"}}, "UploadPartCopy")
+        return copy(**request)
+
+    source, copy = put_bytes(s3, small_copies, to), S3Location(to.bucket, "copy")
+    client: Any = Replaced(s3, upload_part_copy=second_fails)
+    refused(lambda: copy_object(client, source, copy), "SlowDown")
+    assert head(s3, copy) is None
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=to.bucket)
+
+
 def test_uploads_wait_for_all_and_raise_the_first_failure(s3: S3Client, bucket: str, file: Path) -> None:
     good, bad = S3Location(bucket, "good"), S3Location(bucket, "bad")
 
@@ -211,9 +254,16 @@ def test_the_reader_lists_opens_and_tells_absent_from_unreachable(
 # --- a night on a bucket with Object Lock -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("largest_copy", [objects_module.SINGLE_COPY_BYTES, 0])
 def test_a_locked_cut_cannot_be_deleted_and_its_lock_not_shortened(
-    s3: S3Client, bucket: str, con: duckdb.DuckDBPyConnection, settings: Settings
+    s3: S3Client,
+    bucket: str,
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    largest_copy: int,
 ) -> None:
+    monkeypatch.setattr(objects_module, "SINGLE_COPY_BYTES", largest_copy)
     locked = {"lock_mode": "COMPLIANCE", "lock_days": 2, "legal_hold": True}
     publish_on(s3, bucket, con, settings.model_copy(update=locked))
     found = s3.list_object_versions(Bucket=bucket, Prefix="prod/cuts/")["Versions"]
@@ -226,6 +276,21 @@ def test_a_locked_cut_cannot_be_deleted_and_its_lock_not_shortened(
         refused(lambda at=at: s3.delete_object(**at), "AccessDenied")
     shorter: Any = {"Mode": "COMPLIANCE", "RetainUntilDate": soon}
     refused(lambda: s3.put_object_retention(**at, Retention=shorter), "AccessDenied")
+
+
+def test_copies_that_were_made_in_parts_are_no_damaged_ones(
+    s3: S3Client,
+    bucket: str,
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(objects_module, "SINGLE_COPY_BYTES", 0)
+    copies = publish_on(s3, bucket, con, settings).files
+    assert publish_on(s3, bucket, con, settings).repaired == ()
+    at = S3Location.parse(copies[0].uri)
+    put_bytes(s3, b"x" * copies[0].bytes, at)
+    assert publish_on(s3, bucket, con, settings).repaired == (copies[0].uri,)
 
 
 def test_two_revisions_on_a_real_server_leave_the_first_as_it_was(
