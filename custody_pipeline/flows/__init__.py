@@ -7,9 +7,3 @@ a path which mapped tags are surely there, perhaps there, or never there.
 Belongs here: reading Architect's YAML, its control flow, the analysis, the report, fetching an export. Does not: tags
 in a night's data (sql/staging), the mapping's rules (models/mapping.py).
 """
-
-from custody_pipeline.flows.document import FlowDocument, FlowError, parse_flow, read_flow
-from custody_pipeline.flows.flow_check import check_flow
-from custody_pipeline.flows.report import FlowReport, render
-
-__all__ = ["FlowDocument", "FlowError", "FlowReport", "check_flow", "parse_flow", "read_flow", "render"]

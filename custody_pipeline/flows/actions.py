@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from custody_pipeline.flows.document import Mapping, Node, Scalar, Sequence
+from custody_pipeline.flows.document import Mapping, Node, Scalar, Sequence, nodes_within
 
 _TARGET_REF = re.compile(r"target\w*Ref$")
 _QUOTED = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*$')
@@ -70,9 +70,7 @@ def target_of(content: Mapping) -> str | None:
 
 def queue_of(content: Mapping) -> str:
     """Name of the queue to which a transfer leads; empty if an expression decides it."""
-    target = content.mapping("targetQueue")
-    literal = target.mapping("lit") if target else None
-    name = literal.text("name") if literal else ""
+    name = content.text("targetQueue", "lit", "name")
     return "" if "{{" in name else name
 
 
@@ -80,33 +78,24 @@ def other_flow(kind: str, content: Mapping) -> str:
     """The flow to which a transfer hands the conversation, in words; empty if it is no transfer to a flow."""
     if "toflow" not in kind.casefold():
         return ""
-    target = content.mapping("targetFlow")
-    literal = target.mapping("lit") if target else None
-    name = (literal or target or Mapping({}, 0)).text("name")
+    target = content.mapping("targetFlow", "lit") or content.mapping("targetFlow")
+    name = target.text("name") if target else ""
     return f"flow {name!r}" if name else "the flow that an expression decides"
 
 
 def is_about_attributes(content: Mapping) -> bool:
     """Whether a data action's name or input mentions attributes."""
-    waiting: list[Node] = [node for name, node in content.fields.items() if name not in {"outputs", "description"}]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Scalar):
-            if _ABOUT_ATTRIBUTES.search(node.text):
+    for name, part in content.fields.items():
+        for node in nodes_within(part) if name not in {"outputs", "description"} else ():
+            texts = [node.text] if isinstance(node, Scalar) else node.fields if isinstance(node, Mapping) else ()
+            if any(map(_ABOUT_ATTRIBUTES.search, texts)):
                 return True
-        elif isinstance(node, Sequence):
-            waiting.extend(node.nodes)
-        else:
-            if any(_ABOUT_ATTRIBUTES.search(name) for name in node.fields):
-                return True
-            waiting.extend(node.fields.values())
     return False
 
 
 def writes_of(content: Mapping) -> Iterator[Write]:
     """The attributes that an action puts."""
-    attributes = content.get("attributes")
-    for node in attributes.nodes if isinstance(attributes, Sequence) else ():
+    for node in content.items("attributes"):
         attribute = node.mapping("attribute") if isinstance(node, Mapping) else None
         if attribute is None:
             yield Write(None, node.line)
@@ -177,10 +166,9 @@ def is_complete(kind: str, content: Mapping, branches: list[Branch], complete: t
 
 
 def _outputs(content: Mapping) -> set[str]:
-    outputs = content.mapping("outputs")
     return {
         name.casefold()
-        for name, node in (outputs.fields if outputs else {}).items()
+        for name, node in content.below("outputs").items()
         if isinstance(node, Mapping) and isinstance(node.get("actions"), Sequence)
     }
 

@@ -65,18 +65,31 @@ class Mapping:
     fields: dict[str, Node]
     line: int
 
-    def get(self, name: str) -> Node | None:
-        """The node under `name`, if there is one."""
-        return self.fields.get(name)
+    def get(self, *path: str) -> Node | None:
+        """The node at a path of names, if there is one."""
+        node: Node | None = self
+        for name in path:
+            node = node.fields.get(name) if isinstance(node, Mapping) else None
+        return node
 
-    def mapping(self, name: str) -> Mapping | None:
-        """The mapping under `name`; None if there is none or it is no mapping."""
-        node = self.fields.get(name)
+    def mapping(self, *path: str) -> Mapping | None:
+        """The mapping at a path; None if there is none or it is no mapping."""
+        node = self.get(*path)
         return node if isinstance(node, Mapping) else None
 
-    def text(self, name: str, default: str = "") -> str:
-        """The scalar under `name`."""
+    def below(self, *path: str) -> dict[str, Node]:
+        """The fields of the mapping at a path; none if there is none."""
+        node = self.mapping(*path)
+        return node.fields if node else {}
+
+    def items(self, name: str) -> list[Node]:
+        """The nodes of the list under `name`; none if there is none."""
         node = self.fields.get(name)
+        return node.nodes if isinstance(node, Sequence) else []
+
+    def text(self, *path: str, default: str = "") -> str:
+        """The scalar at a path."""
+        node = self.get(*path)
         return node.text if isinstance(node, Scalar) else default
 
 
@@ -89,6 +102,26 @@ class Sequence:
 
 
 Node: TypeAlias = Scalar | Mapping | Sequence
+
+
+def nodes_within(node: Node) -> Iterator[Node]:
+    """The node and all nodes within it, at any depth."""
+    waiting = [node]
+    while waiting:
+        here = waiting.pop()
+        yield here
+        if isinstance(here, Sequence):
+            waiting.extend(here.nodes)
+        elif isinstance(here, Mapping):
+            waiting.extend(here.fields.values())
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line of the export, with a remark."""
+
+    line: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -106,7 +139,7 @@ class FlowDocument:
     @property
     def name(self) -> str:
         """The flow's name, or its source when it has none."""
-        return self.body.text("name", self.source)
+        return self.body.text("name", default=self.source)
 
 
 def read_flow(path: Path | str) -> FlowDocument:

@@ -33,20 +33,13 @@ _S3 = re.compile(r"(?:[a-z0-9.-]+\.)?s3[.-](?:dualstack\.)?[a-z0-9-]+\.amazonaws
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 
-class ApiAnswer(Protocol):
-    """The answer of an API request: `extract.genesys.Answer`."""
-
-    def json(self) -> Any:
-        """The parsed body."""
-
-
 class Api(Protocol):
     """The part of `extract.genesys.GenesysClient` that is used here."""
 
-    def get(self, path: str) -> ApiAnswer:
+    def get(self, path: str) -> Any:
         """GET a path."""
 
-    def post(self, path: str, body: object) -> ApiAnswer:
+    def post(self, path: str, body: object) -> Any:
         """POST a JSON body."""
 
 

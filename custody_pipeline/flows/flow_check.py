@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from custody_pipeline.flows.actions import Write
-from custody_pipeline.flows.document import FlowDocument
+from custody_pipeline.flows.document import FlowDocument, Note
 from custody_pipeline.flows.graph import FlowGraph, Step
 from custody_pipeline.flows.graph_builder import build_graph
-from custody_pipeline.flows.report import FlowEnd, FlowReport, Note, Trail
+from custody_pipeline.flows.report import FlowEnd, FlowReport, Trail
 from custody_pipeline.flows.variables import unsaved_variables
 from custody_pipeline.flows.writes import Analysis, Bits, Reached
 from custody_pipeline.models.mapping import MappedTag
@@ -79,7 +79,7 @@ class _Check:
             hints=tuple(self._hints()),
             notes=tuple(self._notes()),
             problems=(
-                *(Note(problem.line, problem.message) for problem in self.graph.problems),
+                *self.graph.problems,
                 *sorted(self.doubtful, key=lambda note: note.line),
             ),
             unreachable=tuple(self._unreachable(result.unreached)),
@@ -132,7 +132,7 @@ class _Check:
                 answer = "unknown"
             elif not sure and self._rests_on_assumptions(reached, position):
                 answer = "unknown"
-                doubts = [Note(doubt.line, doubt.message) for doubt in self.graph.assumed.values()]
+                doubts = list(self.graph.assumed.values())
             answers[answer].append(tag.attribute)
         self.doubtful.update(doubts)
         sites += doubts
@@ -149,7 +149,6 @@ class _Check:
             maybe=tuple(answers["maybe"]),
             unknown=tuple(answers["unknown"]),
             never=tuple(answers["never"]),
-            trails=(),
         )
 
     def _goes_on(self, end: Step) -> str:
@@ -212,11 +211,11 @@ class _Check:
                 yield Note(write.line, text)
         for variable in unsaved_variables(self.document):
             # A template's placeholder has no scope before a dot.
-            short = _plain(variable.name.partition(".")[2] or variable.name)
+            short = _plain(variable.text.partition(".")[2] or variable.text)
             meant = next((tag for name, tag in mapped.items() if name and (name in short or short == name)), None)
             which = f" with the name {meant!r}" if meant else ""
             text = (
-                f"{variable.name} is set with Update Data and never put into participant data, so it ends with the "
+                f"{variable.text} is set with Update Data and never put into participant data, so it ends with the "
                 f"flow; where it is needed as a tag, add Set Participant Data{which}"
             )
             yield Note(variable.line, text)
@@ -224,8 +223,7 @@ class _Check:
     def _notes(self) -> Iterator[Note]:
         for placeholder in self.document.placeholders:
             yield Note(placeholder.line, f"{placeholder.text} is not filled in; it was read as a text of this name")
-        settings = self.document.body.mapping("settingsErrorHandling")
-        handling = settings.mapping("errorHandling") if settings else None
+        handling = self.document.body.mapping("settingsErrorHandling", "errorHandling")
         for action in handling.fields if handling else ():
             text = f"on an error the flow goes to its handling ({action}) from wherever it is, with the tags put so far"
             yield Note(handling.line if handling else 0, text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from custody_pipeline.flows.actions import Write
+from custody_pipeline.flows.document import Note
 
 
 @dataclass
@@ -50,7 +51,6 @@ class Unit:
 
     kind: str
     name: str
-    ref_id: str
     line: int
     entry: int = -1
     exits: dict[str, int] = field(default_factory=dict)
@@ -59,20 +59,13 @@ class Unit:
         return f"{self.kind} {self.name!r}" if self.name else self.kind
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A part of the export that the analysis could not follow."""
-
-    line: int
-    message: str
-
-
 @dataclass
 class FlowGraph:
     """The whole flow.
 
     Attributes:
         handler: the unit that an error jumps to, if it does.
+        problems: parts of the export that the analysis could not follow.
         assumed: edges that may not exist, from step to step, with the reason for assuming them.
     """
 
@@ -80,8 +73,8 @@ class FlowGraph:
     units: list[Unit]
     start: int
     handler: int | None
-    problems: list[Problem]
-    assumed: dict[tuple[int, int], Problem] = field(default_factory=dict)
+    problems: list[Note]
+    assumed: dict[tuple[int, int], Note] = field(default_factory=dict)
 
     def without_assumed(self) -> FlowGraph:
         """The same flow with only the edges that are known to exist."""

@@ -36,8 +36,8 @@ from custody_pipeline.flows.actions import (
     target_of,
     writes_of,
 )
-from custody_pipeline.flows.document import FlowDocument, FlowError, Mapping, Node, Scalar, Sequence
-from custody_pipeline.flows.graph import FlowGraph, Problem, Step, Unit
+from custody_pipeline.flows.document import FlowDocument, FlowError, Mapping, Node, Note, Scalar, Sequence
+from custody_pipeline.flows.graph import FlowGraph, Step, Unit
 
 DEFAULT_PATH = "default"
 
@@ -95,13 +95,13 @@ class _Builder:
         self.document = document
         self.steps: list[Step] = []
         self.units: list[Unit] = []
-        self.problems: list[Problem] = []
+        self.problems: list[Note] = []
         self.jobs: deque[_Job] = deque()
         self.menus: deque[tuple[int, Mapping]] = deque()
         self.global_choices: list[int] = []
         self.references: list[tuple[int, str]] = []
         self.previous_menu: list[int] = []
-        self.assumed: dict[tuple[int, int], Problem] = {}
+        self.assumed: dict[tuple[int, int], Note] = {}
         self.bot_exits: dict[str, int] = {}
         # Kind and refId, kind and name → the first such unit.
         self.by_ref_id: dict[tuple[str, str], int] = {}
@@ -111,7 +111,7 @@ class _Builder:
         body = self.document.body
         for node in body.fields.values():
             if isinstance(node, Sequence):
-                for kind, content in self._items(node, quiet=True):
+                for kind, content in self._items(node.nodes, quiet=True):
                     if "actions" in content.fields or "choices" in content.fields or "refId" in content.fields:
                         self._unit(kind, content)
         start = self._start(body)
@@ -161,10 +161,10 @@ class _Builder:
                     self._edge(point, self._terminal(0, "", ending, label, handling.line, implicit=True))
 
     def _unit(self, kind: str, content: Mapping) -> int:
-        unit = Unit(kind, content.text("name"), content.text("refId"), content.line)
+        unit = Unit(kind, content.text("name"), content.line)
         self.units.append(unit)
         index = len(self.units) - 1
-        self.by_ref_id.setdefault((kind, unit.ref_id), index)
+        self.by_ref_id.setdefault((kind, content.text("refId")), index)
         self.by_name.setdefault((kind, unit.name), index)
         unit.entry = self._step(index, content.line, label=str(unit))
         actions = content.get("actions")
@@ -185,18 +185,16 @@ class _Builder:
         if self._listens_for_extensions(content):
             dialled = self._terminal(index, "", "transfer", "extension dialled", content.line, implicit=True)
             self._edge(entry, dialled)
-        choices = content.get("choices")
-        for kind, choice in self._items(choices) if isinstance(choices, Sequence) else ():
+        for kind, choice in self._items(content.items("choices")):
             self._choice(index, kind, choice)
-        default = content.mapping("defaultChoice")
-        for kind, node in (default.fields if default else {}).items():
+        for kind, node in content.below("defaultChoice").items():
             if isinstance(node, Mapping):
                 self._choice(index, kind, node)
 
     def _choice(self, menu: int, kind: str, choice: Mapping) -> None:
         entry = self.units[menu].entry
         digit = choice.text("dtmf").removeprefix("digit_")
-        name = choice.text("name", kind)
+        name = choice.text("name", default=kind)
         point = self._step(menu, choice.line, label=f"{name} ({digit})" if digit else name)
         self._edge(entry, point)
         if choice.text("globalDtmf") == "true" or choice.text("globalSpeechRecTerms") == "true":
@@ -216,15 +214,14 @@ class _Builder:
 
     def _listens_for_extensions(self, menu: Mapping) -> bool:
         for owner in (menu, self.document.body):
-            settings = owner.mapping("settingsMenu")
-            value = settings.mapping("listenForExtensionDialing") if settings else None
-            if value is not None and "lit" in value.fields:
-                return value.text("lit") == "true"
+            value = owner.below("settingsMenu", "listenForExtensionDialing").get("lit")
+            if value is not None:
+                return isinstance(value, Scalar) and value.text == "true"
         return False
 
     def _sequence(self, job: _Job) -> None:
         at: int | None = job.entry
-        for kind, content in self._items(job.actions):
+        for kind, content in self._items(job.actions.nodes):
             if at is None:
                 # After an end: kept, so that unreachable actions can be named.
                 at = self._step(job.unit, content.line)
@@ -234,13 +231,12 @@ class _Builder:
 
     def _action(self, job: _Job, kind: str, content: Mapping, at: int) -> int | None:
         """Add one action after step `at`. Returns the step after it, or None if nothing runs after it."""
-        name = content.text("name", kind)
+        name = content.text("name", default=kind)
         if kind in _ENDS:
             self._edge(at, self._terminal(job.unit, kind, _ENDS[kind], name, content.line))
             return None
         if kind == "endTask":
-            path = content.mapping("outputPath")
-            exit_name = path.text("name", DEFAULT_PATH) if path else DEFAULT_PATH
+            exit_name = content.text("outputPath", "name", default=DEFAULT_PATH)
             self._edge(at, self._exit(job.unit, exit_name, content.line))
             return None
         if kind in _NEXT_LOOP | _EXIT_LOOP:
@@ -274,10 +270,9 @@ class _Builder:
         """The exits of a bot at an action that waits for the customer."""
         if not self.bot_exits or not _LISTENS.match(kind):
             return
-        outputs = content.mapping("outputs")
         taken = {
             name
-            for name, node in (outputs.fields if outputs else {}).items()
+            for name, node in content.below("outputs").items()
             if isinstance(node, Mapping) and node.text("enabled") != "false"
         }
         for name, point in self.bot_exits.items():
@@ -309,7 +304,7 @@ class _Builder:
         if found and complete is None and kind != "switch" and not is_half(content):
             outputs = ", ".join(branch.label for branch in found)
             text = f"{kind} {node.label!r} may have more outputs than {outputs}, with nothing in them"
-            self.assumed[step, behind] = Problem(content.line, text)
+            self.assumed[step, behind] = Note(content.line, text)
         if not is_complete(kind, content, found, complete or ()):
             self._edge(step, behind)
 
@@ -345,8 +340,7 @@ class _Builder:
             self._edge(step, entry)
             self._edge(again, entry)
             self.jobs.append(_Job(branch.actions, entry, again, job.unit, (again, behind)))
-        count = content.mapping("loopCount")
-        times = count.text("lit") if count else ""
+        times = content.text("loopCount", "lit")
         if not (_AT_LEAST_ONCE.fullmatch(times) and len(self.steps[step].successors) == 1):
             self._edge(step, behind)
 
@@ -392,14 +386,11 @@ class _Builder:
         match = _REF.search(reference)
         if not match:
             return None
-        kind, name = match.groups()
-        by_id = self.by_ref_id.get((kind, name))
-        return self.by_name.get((kind, name)) if by_id is None else by_id
+        unit = match[1], match[2]
+        return self.by_ref_id.get(unit, self.by_name.get(unit))
 
     def _handler(self, body: Mapping) -> int | None:
-        settings = body.mapping("settingsErrorHandling")
-        handling = settings.mapping("errorHandling") if settings else None
-        for node in handling.fields.values() if handling else ():
+        for node in body.below("settingsErrorHandling", "errorHandling").values():
             reference = target_of(node) if isinstance(node, Mapping) else None
             if reference is not None:
                 return self._resolve(reference)
@@ -436,11 +427,11 @@ class _Builder:
             successors.append(target)
 
     def _problem(self, line: int, message: str) -> None:
-        self.problems.append(Problem(line, message))
+        self.problems.append(Note(line, message))
 
-    def _items(self, sequence: Sequence, *, quiet: bool = False) -> Iterator[tuple[str, Mapping]]:
+    def _items(self, nodes: list[Node], *, quiet: bool = False) -> Iterator[tuple[str, Mapping]]:
         """Each item of a list in Architect's way: one `kind: {…}`."""
-        for node in sequence.nodes:
+        for node in nodes:
             if isinstance(node, Mapping) and len(node.fields) == 1:
                 kind, content = next(iter(node.fields.items()))
                 # An action without properties is written `- disconnect:`, with an empty scalar.

@@ -9,15 +9,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from custody_pipeline.flows.document import Note
+
 MAX_TURNS = 14
-
-
-@dataclass(frozen=True)
-class Note:
-    """A line of the export, with a remark."""
-
-    line: int
-    text: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ class FlowEnd:
     maybe: tuple[str, ...]
     unknown: tuple[str, ...]
     never: tuple[str, ...]
-    trails: tuple[Trail, ...]
+    trails: tuple[Trail, ...] = ()
 
     @property
     def is_complete(self) -> bool:

@@ -7,38 +7,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from custody_pipeline.flows.document import FlowDocument, Mapping, Node, Scalar, Sequence
+from custody_pipeline.flows.document import FlowDocument, Mapping, Node, Scalar, nodes_within
 
 # Built-in scopes such as Call. and Message. are read-only, so they are not in `updateData`.
 _VARIABLE = re.compile(r"\b(?:Flow|Task|State|Slot|Menu|Bot|Common)\.[A-Za-z_]\w*", re.IGNORECASE)
 _WRITERS = ("setParticipantData", "setConversationData")
 
 
-@dataclass(frozen=True)
-class UnsavedVariable:
-    """A variable that `Update Data` sets and no `Set Participant Data` uses, directly or through others."""
+def unsaved_variables(document: FlowDocument) -> list[Scalar]:
+    """Variables that `Update Data` sets and no `Set Participant Data` uses, directly or through others.
 
-    name: str
-    line: int
-
-
-def unsaved_variables(document: FlowDocument) -> list[UnsavedVariable]:
-    """The variables, in the file's order; each with the line where it is first set. Case does not count."""
-    first: dict[str, UnsavedVariable] = {}
+    Each is as it is first set; they are in the file's order. Case does not count.
+    """
+    first: dict[str, Scalar] = {}
     feeds: dict[str, set[str]] = {}
     # An output goes to the caller of the flow, the module or the task.
     saved = set(_outputs(document.body))
-    for kind, content in _actions(document.body):
-        if kind == "updateData":
-            for name, line, sources in _assignments(content):
-                known = first.get(name.casefold())
-                if known is None or line < known.line:
-                    first[name.casefold()] = UnsavedVariable(name, line)
-                feeds.setdefault(name.casefold(), set()).update(sources)
-        elif kind in _WRITERS:
-            saved.update(_mentioned(content))
+    for mapping in _mappings(document.body):
+        if (update := mapping.mapping("updateData")) is not None:
+            for variable, sources in _assignments(update):
+                name = variable.text.casefold()
+                first[name] = min(variable, first.get(name, variable), key=lambda found: found.line)
+                feeds.setdefault(name, set()).update(sources)
+        for writer in _WRITERS:
+            if (written := mapping.mapping(writer)) is not None:
+                saved.update(_mentioned(written))
     waiting = list(saved)
     while waiting:
         for source in feeds.get(waiting.pop(), ()):
@@ -48,13 +42,6 @@ def unsaved_variables(document: FlowDocument) -> list[UnsavedVariable]:
     return sorted((found for key, found in first.items() if key not in saved), key=lambda found: found.line)
 
 
-def _actions(body: Mapping) -> Iterator[tuple[str, Mapping]]:
-    for node in _mappings(body):
-        for name, child in node.fields.items():
-            if isinstance(child, Mapping) and (name == "updateData" or name in _WRITERS):
-                yield name, child
-
-
 def _outputs(body: Mapping) -> Iterator[str]:
     for node in _mappings(body):
         if node.text("isOutput") == "true":
@@ -62,32 +49,20 @@ def _outputs(body: Mapping) -> Iterator[str]:
 
 
 def _mappings(body: Mapping) -> Iterator[Mapping]:
-    """The mapping and all mappings within it, at any depth."""
-    waiting: list[Node] = [body]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Sequence):
-            waiting.extend(node.nodes)
-        elif isinstance(node, Mapping):
-            yield node
-            waiting.extend(node.fields.values())
+    return (node for node in nodes_within(body) if isinstance(node, Mapping))
 
 
-def _assignments(content: Mapping) -> Iterator[tuple[str, int, set[str]]]:
-    statements = content.get("statements")
-    for node in statements.nodes if isinstance(statements, Sequence) else ():
+def _assignments(content: Mapping) -> Iterator[tuple[Scalar, set[str]]]:
+    for node in content.items("statements"):
         for statement in node.fields.values() if isinstance(node, Mapping) else ():
-            variable = statement.get("variable") if isinstance(statement, Mapping) else None
-            value = statement.get("value") if isinstance(statement, Mapping) else None
+            if not isinstance(statement, Mapping):
+                continue
+            variable = statement.get("variable")
             if isinstance(variable, Scalar) and variable.text:
-                yield variable.text, variable.line, set(_mentioned(value))
+                yield variable, set(_mentioned(statement.get("value")))
 
 
 def _mentioned(node: Node | None) -> Iterator[str]:
-    waiting: list[Node] = [node] if node is not None else []
-    while waiting:
-        here = waiting.pop()
+    for here in nodes_within(node) if node is not None else ():
         if isinstance(here, Scalar):
             yield from (match.group().casefold() for match in _VARIABLE.finditer(here.text))
-        else:
-            waiting.extend(here.nodes if isinstance(here, Sequence) else here.fields.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from custody_pipeline.flows import FlowDocument, parse_flow
+from custody_pipeline.flows.document import FlowDocument, parse_flow
 from custody_pipeline.models.mapping import MappedTag
 
 Action = dict[str, Any]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custody_pipeline.flows import check_flow
+from custody_pipeline.flows.flow_check import check_flow
 from custody_pipeline.models.mapping import MappedTag
 from custody_pipeline_tests.flows.builders import (
     Action,

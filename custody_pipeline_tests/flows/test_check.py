@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from custody_pipeline.flows import FlowDocument, FlowError, FlowReport, check_flow, parse_flow, render
-from custody_pipeline.flows.report import FlowEnd
+from custody_pipeline.flows.document import FlowDocument, FlowError, parse_flow
+from custody_pipeline.flows.flow_check import check_flow
+from custody_pipeline.flows.report import FlowEnd, FlowReport, render
 from custody_pipeline.models.mapping import MappedTag
 from custody_pipeline_tests.flows.builders import (
     CONSENT,

@@ -8,8 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from custody_pipeline.flows import FlowError, parse_flow, read_flow
-from custody_pipeline.flows.document import MAX_BYTES
+from custody_pipeline.flows.document import MAX_BYTES, FlowError, parse_flow, read_flow
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from custody_pipeline.extract.conversations import NOT_FOUND_PATIENCE
 from custody_pipeline.extract.genesys_errors import NotFound
-from custody_pipeline.flows import FlowError
+from custody_pipeline.flows.document import FlowError
 from custody_pipeline.flows.export import MAX_POLLS, POLL_SECONDS, _is_allowed, export_flow, is_flow_id
 
 FLOW = "0f6d1c6e-7a51-4a4e-9d3c-1b2a3c4d5e6f"
