@@ -44,7 +44,7 @@ from custody_pipeline.publish.revision_files import More, RevisionFiles
 from custody_pipeline.publish.sealer import Sealer
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.publish.tables import ExportedFile
-from custody_pipeline.warehouse.bookkeeping import append_published_columns, append_row_versions
+from custody_pipeline.warehouse.bookkeeping import append_published_columns, append_row_versions, count_rows_as_next
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES, night_content_sha256
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts, next_position
 from custody_pipeline.warehouse.sql_text import transaction
@@ -141,40 +141,35 @@ class _Run:
             publication = self._verified(newest)
             append_acts(self.con, self.actor, [self._recheck(newest, publication, "nothing changed")])
             return publication
-        expected = newest.revision + 1 if newest else 1
-        publication = self._publication(*self._cut_with(content, expected, newest, stated), content)
+        publication = self._publication(*self._cut_with(content, newest, stated), content)
         switch(self.client, self.place, publication)
         switched = publication
         while (later := self._newest_sealed(switched)) is not switched:
             # Another home sealed a later revision meanwhile: its copies may have been overwritten with ours.
             switch(self.client, self.place, switched := later)
-        self._record(publication, newest, expected)
+        self._record(publication, newest)
         shutil.rmtree(self.files.folder, ignore_errors=True)
         return publication
 
-    def _cut_with(self, content: str, expected: int, newest: Publication | None, stated: Stated) -> tuple[Cut, str]:
-        """The cut that has the night's content, and its SHA-256: it is sealed unless a killed run did so.
-
-        Args:
-            expected: the first revision that is tried; the rows are counted as this one.
-        """
-        revision = expected
+    def _cut_with(self, content: str, newest: Publication | None, stated: Stated) -> tuple[Cut, str]:
+        """The cut that has the night's content, and its SHA-256: it is sealed unless a killed run did so."""
+        revision = newest.revision + 1 if newest else 1
         while True:
             # Read before the revision is decided: any later seal makes the claim fail.
             state = self.sealer.settle()
             sealed = self._sealed_already(revision)
             if sealed is not None and self._is_noted(revision, content, sealed[0]):
                 return sealed
-            exported = self.files.export(revision, expected)
+            exported = self.files.export(revision)
             if sealed is None:
                 self._note(revision, content, exported)
-                if (made := self._seal(state, revision, expected, exported, stated)) is not None:
+                if (made := self._seal(state, revision, exported, stated)) is not None:
                     return made
                 continue
             if _same_files(sealed[0], exported):
                 return sealed
             # A killed run or another home sealed this revision with other content. It stays; ours is the next revision.
-            self._record(self._publication(*sealed, ADOPTED), newest, None)
+            self._record(self._publication(*sealed, ADOPTED), newest)
             revision += 1
 
     def _newest(self) -> Publication | None:
@@ -258,13 +253,13 @@ class _Run:
         return bool(noted["content"] == content and noted["files"].items() <= there.items())
 
     def _seal(
-        self, state: State, revision: int, expected: int, exported: Mapping[str, ExportedFile], stated: Stated
+        self, state: State, revision: int, exported: Mapping[str, ExportedFile], stated: Stated
     ) -> tuple[Cut, str] | None:
         """Stage the night's files and seal them; None if another home sealed something since `state`."""
         bundle_id = uuid4().hex
         staged = self.files.stage(self.sealer.claims.folder(bundle_id), revision, exported)
         before = self._sealed_already(revision - 1) if revision > 1 else None
-        draft = self.files.draft(revision, expected, staged, stated, before[1] if before else None)
+        draft = self.files.draft(revision, staged, stated, before[1] if before else None)
         records = exported[RECORDS].path.read_bytes()
         sealed = self.sealer.seal(state, draft, staged.content_types, bundle_id, records, self.now)
         return None if sealed is None else (sealed.cut, sealed.sha256)
@@ -272,15 +267,21 @@ class _Run:
     def _publication(self, cut: Cut, cut_sha256: str, content: str) -> Publication:
         return publication_of(cut, cut_sha256, content, self.place, self.night, self.files.tables)
 
-    def _record(self, publication: Publication, newest: Publication | None, counted_as: int | None) -> None:
-        """Record a publication and, unless `counted_as` is None, the content of the rows counted as that revision."""
+    def _record(self, publication: Publication, newest: Publication | None) -> None:
+        """Record a publication, and the content of the rows that are counted as it.
+
+        The rows are none of an adopted revision, and are counted as the next one instead: a run that is killed between
+        the two leaves what its next publishing needs.
+        """
         published_at = self.now.astimezone(UTC).replace(tzinfo=None)
         with transaction(self.con):
             record_publication(self.con, publication, self.actor, published_at)
             append_published_columns(self.con, self.night, revision=publication.revision, published_at=published_at)
             rows = 0
-            if counted_as is not None:
-                rows = append_row_versions(self.con, self.night, counted_as=counted_as, revision=publication.revision)
+            if publication.content_sha256 == ADOPTED:
+                count_rows_as_next(self.con, self.night, revision=publication.revision)
+            else:
+                rows = append_row_versions(self.con, self.night, revision=publication.revision)
             if newest is not None:
                 changes = f"{rows} row{'s' * (rows != 1)} new or changed"
                 append_acts(self.con, self.actor, [self._recheck(newest, publication, changes)])
@@ -293,8 +294,8 @@ class _Run:
             why=self.why,
             how="collected, joined and compared with what is published",
             where_at=publication.cut,
-            sha256_before=newest.content_sha256,
-            sha256_after=publication.content_sha256,
+            sha256_before=_hash_of(newest),
+            sha256_after=_hash_of(publication),
         )
 
 
@@ -320,6 +321,10 @@ def record_publication(
             **asdict(actor),
         },
     )
+
+
+def _hash_of(publication: Publication) -> str | None:
+    return None if publication.content_sha256 == ADOPTED else publication.content_sha256
 
 
 def _same_files(cut: Cut, exported: Mapping[str, ExportedFile]) -> bool:

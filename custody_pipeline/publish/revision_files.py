@@ -81,16 +81,8 @@ class RevisionFiles:
         """The night's files on this machine, until it is published."""
         return self.sealer.folder / f"date={self.night}"
 
-    def export(self, revision: int, expected: int) -> dict[str, ExportedFile]:
-        """Write the files of the tables on this machine.
-
-        Args:
-            revision: the one that is made.
-            expected: the one that the rows are counted as.
-
-        Returns:
-            By path in the cut.
-        """
+    def export(self, revision: int) -> dict[str, ExportedFile]:
+        """Write the files of the tables on this machine. Returns them by path in the cut."""
         folder = self._folder_of(revision)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -105,7 +97,6 @@ class RevisionFiles:
                 self.night,
                 folder,
                 revision=revision,
-                renumber=(expected, revision) if revision != expected else None,
                 compressed=self.compressed,
                 salt_secret=self.sealer.sealing.salt_secret if sealed else None,
             ):
@@ -175,12 +166,11 @@ class RevisionFiles:
     def _sealed_at(self) -> str:
         return self.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def draft(self, revision: int, expected: int, staged: Staged, stated: Stated, before: str | None) -> Draft:
+    def draft(self, revision: int, staged: Staged, stated: Stated, before: str | None) -> Draft:
         """The cut of a revision, before it is sealed.
 
         Args:
             revision: the one that is made.
-            expected: the one that the rows are counted as.
             staged: its files.
             stated: what the night claims.
             before: SHA-256 of the previous revision's `cut.json`, hex.
@@ -209,13 +199,13 @@ class RevisionFiles:
             collector=receipts.collector,
             git_revision=receipts.git_revision,
             receipts=receipts.for_cut,
-            supersedes=Superseded(revision - 1, before, self.why, self._changed_rows(expected)) if before else None,
+            supersedes=Superseded(revision - 1, before, self.why, self._changed_rows(revision)) if before else None,
         )
 
-    def _changed_rows(self, expected: int) -> int:
+    def _changed_rows(self, revision: int) -> int:
         row = self.con.execute(
-            "SELECT count(*) FROM custody.chain_of_custody WHERE partition_date = $night AND revision = $expected",
-            {"night": self.night, "expected": expected},
+            "SELECT count(*) FROM custody.chain_of_custody WHERE partition_date = $night AND revision = $revision",
+            {"night": self.night, "revision": revision},
         ).fetchone()
         return int(row[0]) if row else 0
 

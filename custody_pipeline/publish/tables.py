@@ -137,7 +137,6 @@ def export_table(
     folder: Path,
     *,
     revision: int,
-    renumber: tuple[int, int] | None = None,
     compressed: bool = False,
     salt_secret: bytes | None = None,
 ) -> list[ExportedFile]:
@@ -146,7 +145,6 @@ def export_table(
     Args:
         folder: an existing folder; files in it are overwritten.
         revision: the night's revision, named in the Parquet.
-        renumber: (from, to) for the column `revision`: the model's provisional number, and the real one.
         salt_secret: when given, the salted records are written too (`records.ndjson`).
 
     Returns:
@@ -156,7 +154,7 @@ def export_table(
         CanonicalError: a column has a type without a canonical text (floating point, binary).
         duckdb.Error: the rows cannot be read.
     """
-    batches = _ordered_rows(con, table, night, renumber)
+    batches = _ordered_rows(con, table, night)
     about = {"night": night.isoformat(), "revision": str(revision)}
     return write_table(batches, table, folder, about, compressed=compressed, salt_secret=salt_secret)
 
@@ -205,20 +203,12 @@ def write_table(
     ]
 
 
-def _ordered_rows(
-    con: duckdb.DuckDBPyConnection, table: PublishedTable, night: date, renumber: tuple[int, int] | None
-) -> pa.RecordBatchReader:
+def _ordered_rows(con: duckdb.DuckDBPyConnection, table: PublishedTable, night: date) -> pa.RecordBatchReader:
     columns = [quoted(column.name) for column in table.columns]
-    bound: dict[str, object] = {"night": night}
-    if renumber is not None and '"revision"' in columns:
-        at = columns.index('"revision"')
-        kind = table.columns[at].type
-        columns[at] = f"CAST(CASE revision WHEN $from THEN $to ELSE revision END AS {kind}) AS revision"
-        bound |= {"from": renumber[0], "to": renumber[1]}
     order = ", ".join(f"{quoted(name)} NULLS FIRST" for name in table.order)
     source = f"custody.{quoted(table.name)}"
     sql = f"SELECT {', '.join(columns)} FROM {source} WHERE partition_date = $night ORDER BY {order}"
-    return con.execute(sql, bound).to_arrow_reader(_BATCH_ROWS)
+    return con.execute(sql, {"night": night}).to_arrow_reader(_BATCH_ROWS)
 
 
 def _described(schema: pa.Schema, table: PublishedTable, about: Mapping[str, str]) -> pa.Schema:

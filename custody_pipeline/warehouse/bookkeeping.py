@@ -42,12 +42,21 @@ def create_bookkeeping(con: duckdb.DuckDBPyConnection) -> None:
     create_fixity_checks(con)
 
 
-def append_row_versions(con: duckdb.DuckDBPyConnection, night: date, *, counted_as: int, revision: int) -> int:
+def count_rows_as_next(con: duckdb.DuckDBPyConnection, night: date, *, revision: int) -> None:
+    """Move the night's new and changed rows to the next revision: this one was published without them."""
+    con.execute(
+        "UPDATE custody.chain_of_custody SET revision = $revision + 1 "
+        "WHERE partition_date = $night AND revision = $revision",
+        {"night": night, "revision": revision},
+    )
+
+
+def append_row_versions(con: duckdb.DuckDBPyConnection, night: date, *, revision: int) -> int:
     """Record in `raw.row_versions` the content of the night's rows that are new or changed.
 
     Args:
         con: the warehouse, within the transaction that records the publication.
-        counted_as: the provisional revision that the SQL model gave these rows.
+        revision: of the publication. The SQL model gave these rows the number that follows the last publication.
 
     Returns:
         The number of these rows.
@@ -55,12 +64,12 @@ def append_row_versions(con: duckdb.DuckDBPyConnection, night: date, *, counted_
     inserted = con.execute(
         """
         INSERT INTO raw.row_versions BY NAME
-        SELECT partition_date, conversation_id, recording_id, row_sha256, $revision::INTEGER AS revision
+        SELECT partition_date, conversation_id, recording_id, row_sha256, revision
         FROM custody.chain_of_custody
-        WHERE partition_date = $night AND revision = $counted_as
+        WHERE partition_date = $night AND revision = $revision
         ORDER BY conversation_id, recording_id
         """,
-        {"night": night, "counted_as": counted_as, "revision": revision},
+        {"night": night, "revision": revision},
     ).fetchone()
     return int(inserted[0]) if inserted else 0
 

@@ -13,10 +13,12 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
+import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError
 
@@ -117,6 +119,39 @@ def test_a_home_whose_night_is_unchanged_leaves_the_copies_of_a_later_revision(
     assert first.publish(memory_s3) == 1
     assert in_memory() == before
     assert errors(before, other) == []
+
+
+@pytest.mark.parametrize("before", ["prod/cuts/", "prod/parquet/"], ids=["unsealed", "sealed"])
+def test_rows_of_a_run_that_was_killed_after_it_took_over_a_revision_are_of_the_next_one(
+    memory_s3: S3Client, homes: Homes, before: str
+) -> None:
+    first, other = homes("first"), homes("other")
+    assert first.publish(memory_s3) == 1
+    with other.open() as con:
+        change_recording(con, 1, "as the other home saw it")
+
+    def die(copy: Any, **request: Any) -> Any:
+        if request["Key"].startswith(before):
+            raise Killed
+        return copy(**request)
+
+    with pytest.raises(Killed):
+        other.publish(Replaced(memory_s3, copy_object=die))
+    assert other.publish(memory_s3) == 2  # only this step is tried again
+    with other.open() as con:
+        assert con.execute("SELECT DISTINCT revision FROM custody.chain_of_custody").fetchall() == [(2,)]
+        versions = con.execute("SELECT recording_id, revision FROM raw.row_versions").fetchall()
+        rechecks = con.execute("SELECT what, length(sha256_after) FROM raw.acts WHERE action = 'rechecked'").fetchall()
+    assert [revision for _, revision in versions] == [2] * 3
+    assert rechecks == [("revision 2: 3 rows new or changed", 64)]
+    found = in_memory()
+    rows = pq.read_table(BytesIO(found[f"parquet/chain_of_custody/date={NIGHT}/chain_of_custody.parquet"]))
+    assert set(rows.column("revision").to_pylist()) == {2}
+    superseded = decode_cut(found[f"cuts/date={NIGHT}/r0002/cut.json"]).supersedes
+    assert superseded is not None
+    assert superseded.changed == 3
+    assert other.publish(memory_s3) == 2
+    assert errors(in_memory(), other) == []
 
 
 def publish_until(folder: Path, endpoint: S3Endpoint, bucket: str, night: date, number: int, done: bool) -> None:

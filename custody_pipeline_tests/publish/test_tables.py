@@ -283,15 +283,6 @@ def test_parquet_carries_the_descriptions_the_night_and_the_revision(
     assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
 
 
-def test_rows_that_the_model_counted_for_another_revision_are_renumbered(
-    con: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
-    make(con, ["old", "new"], ", revision INTEGER")
-    con.execute("UPDATE custody.gaps SET revision = n + 1")
-    path = export(con, tmp_path, renumber=(2, 3))["parquet"]
-    assert pq.read_table(path).column("revision").to_pylist() == [1, 3]
-
-
 def test_the_records_are_the_rows_and_the_leaves_are_theirs(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     con.execute(
         "CREATE TABLE custody.gaps AS SELECT DATE '2026-11-02' AS partition_date, i::INTEGER AS n, "

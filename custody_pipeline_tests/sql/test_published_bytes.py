@@ -97,7 +97,7 @@ def on_a_fixed_clock(night: Night) -> None:
 def published(night: Night, revision: int) -> None:
     """What publishing writes back."""
     on_a_fixed_clock(night)
-    append_row_versions(night.con, night.day, counted_as=revision, revision=revision)
+    append_row_versions(night.con, night.day, revision=revision)
     night.insert(
         "publications",
         [
