@@ -272,7 +272,6 @@ class Night:
 
     def load(self) -> None:
         """Append every resource as a new load, with its receipt."""
-        self._bring(self.models)
         self.loads += 1
         at = f"2026-11-{4 + self.loads:02d} 02:30:00"
         receipts: list[Row] = []
@@ -327,15 +326,27 @@ class Night:
         return str(self.day + (date.fromisoformat(match[0]) - NIGHT))
 
     def run(self) -> None:
-        """Load. Models are brought up to date when their tables are read: a test seldom reads all of them."""
+        """Load, and bring every model up to date."""
         self.load()
-        self._stale = {key for key, model in self.models.items() if model.schema in {"staging", "custody"}}
+        self.model()
 
-    def model(self, only: Set[str] | None = None) -> None:
-        """Bring every model up to date now, or only those whose sources a test has changed."""
-        models = {key: model for key, model in self.models.items() if only is None or key in only}
-        run_models(self._con, models, self.day, self.mapping)
-        self._stale -= models.keys()
+    def model(self, only: Set[str] | None = None, *, now: bool = False) -> None:
+        """Bring every model up to date, or only those whose sources a test has changed.
+
+        Unless `now`, it is done when their tables are read: a test seldom reads all of them.
+        """
+        self._stale |= {
+            key
+            for key, model in self.models.items()
+            if model.schema in {"staging", "custody"} and (only is None or key in only)
+        }
+        if now:
+            self._bring(self._stale)
+
+    def execute(self, sql: str, values: list[Any] | None = None) -> duckdb.DuckDBPyConnection:
+        """Execute a statement; the tables that it names are up to date."""
+        self._bring(re.findall(r"\b(?:staging|custody)\.\w+", sql))
+        return self._con.execute(sql, values or [])
 
     def _bring(self, tables: Iterable[str]) -> None:
         """Bring tables up to date, and the tables that they are made from."""
@@ -344,7 +355,9 @@ class Night:
             found |= needed
             needed = {table for key in needed & self.models.keys() for table in self.models[key].depends_on} - found
         if found := found & self._stale:
-            self.model(found)
+            self._stale -= found
+            models = {key: model for key, model in self.models.items() if key in found}
+            run_models(self._con, models, self.day, self.mapping)
 
     # Then
 
@@ -384,8 +397,7 @@ class Night:
 
     def query(self, sql: str, values: list[Any] | None = None) -> list[Row]:
         """Rows as dicts."""
-        self._bring(re.findall(r"\b(?:staging|custody)\.\w+", sql))
-        answer = self._con.execute(sql, values or [])
+        answer = self.execute(sql, values)
         names = [column[0] for column in answer.description]
         return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 

@@ -42,7 +42,7 @@ def test_a_source_that_is_not_whole_leaves_the_night_not_established(night: Nigh
     night.call()
     night.run()
     for source in sorted(NEEDED):
-        night.con.execute(
+        night.execute(
             "UPDATE raw.extraction_receipts SET receipt_state = if(resource = ?, ?, 'complete')", [source, receipt]
         )
         night.model(only={"staging.receipts", "custody.reconciliation", "custody.coverage", "custody.nights"})
@@ -57,10 +57,10 @@ def test_a_source_that_is_not_whole_leaves_the_night_not_established(night: Nigh
 def test_a_night_with_a_source_that_is_cut_short_is_rechecked(night: Night, receipt: str, state: str) -> None:
     night.call()
     night.load()
-    night.con.execute(
+    night.execute(
         "UPDATE raw.extraction_receipts SET receipt_state = ? WHERE resource = 'orphan_recordings'", [receipt]
     )
-    night.con.execute("UPDATE raw.extraction_receipts SET finished_at = TIMESTAMP '2026-11-10 00:00:00'")
+    night.execute("UPDATE raw.extraction_receipts SET finished_at = TIMESTAMP '2026-11-10 00:00:00'")
     night.model()
     assert [row["state"] for row in night.table("nights")] == [state]
 
@@ -91,7 +91,7 @@ def test_a_night_is_not_established_before_the_vendors_data_are_complete(
 def test_a_request_that_failed_for_good_leaves_the_night_not_established(night: Night, source: str) -> None:
     night.call()
     night.load()
-    night.con.execute("UPDATE raw.extraction_receipts SET failures = 1 WHERE resource = ?", [source])
+    night.execute("UPDATE raw.extraction_receipts SET failures = 1 WHERE resource = ?", [source])
     night.model()
     assert claim(night)[0] == "not_established"
 
@@ -122,7 +122,7 @@ WHOLE_NIGHT = {"interval_start": "2026-11-02 00:00:00", "interval_end": "2026-11
 
 def carried_over(night: Night, *ends: str) -> None:
     """The night before was modelled; its recordings belong to conversations that go on until these moments."""
-    night.con.execute("INSERT INTO staging.carried_over SELECT DATE '2026-11-01', ?::TIMESTAMP[]", [list(ends)])
+    night.execute("INSERT INTO staging.carried_over SELECT DATE '2026-11-01', ?::TIMESTAMP[]", [list(ends)])
 
 
 def test_a_job_that_states_more_recordings_than_are_known_makes_the_night_incomplete(night: Night) -> None:
@@ -164,7 +164,7 @@ def test_a_conversation_that_goes_on_after_the_night_is_carried_over(night: Nigh
     night.call()
     night.details()["conversation_end"] = "2026-11-03 00:05:00"
     night.run()
-    found = night.con.execute("SELECT ends FROM staging.carried_over").fetchall()
+    found = night.execute("SELECT ends FROM staging.carried_over").fetchall()
     assert [[str(end) for end in ends] for (ends,) in found] == [["2026-11-03 00:05:00"]]
 
 
@@ -193,7 +193,7 @@ def test_an_interface_of_audits_that_refuses_was_not_asked(night: Night) -> None
     night.call()
     night.rows["recording_audits"].append({"audit_id": "a1"})
     night.load()
-    night.con.execute(
+    night.execute(
         "UPDATE raw.extraction_receipts SET failures = 1, detail = 'HTTP 403' WHERE resource = 'recording_audits'"
     )
     night.model()
@@ -205,7 +205,7 @@ def test_what_a_whole_source_could_not_see_stands_beside_a_wrong_clock(night: Ni
     night.call()
     night.load()
     night.load()
-    night.con.execute(
+    night.execute(
         "UPDATE raw.extraction_receipts SET detail = 'versioning is off', sequence = landing_id[:3]::INT, "
         "started_at = if(landing_id < '002', TIMESTAMP '2026-12-02', TIMESTAMP '2026-12-01')"
     )
@@ -230,13 +230,13 @@ def test_the_load_that_was_taken_last_counts_whatever_its_clock_said(night: Nigh
     night.details()["participants"][2]["attributes"] = {"Legal-Hold": "false"}
     night.load()
     # The second load was taken first, by a clock that was fast.
-    night.con.execute("UPDATE raw.extraction_receipts SET sequence = CASE WHEN landing_id < '002' THEN 2 ELSE 1 END")
+    night.execute("UPDATE raw.extraction_receipts SET sequence = CASE WHEN landing_id < '002' THEN 2 ELSE 1 END")
     night.model()
     assert night.row()["custom_data_legal_hold"] == "true"
     assert {row["landing_id"][:3] for row in night.check("clock_steady")} == {"002"}
     assert "a clock was wrong" in night.source("export_objects")["detail"]
     # Loads of an earlier version have no sequence, and come before all others.
-    night.con.execute("UPDATE raw.extraction_receipts SET sequence = NULL WHERE landing_id < '002'")
+    night.execute("UPDATE raw.extraction_receipts SET sequence = NULL WHERE landing_id < '002'")
     night.model()
     assert night.row()["custom_data_legal_hold"] == "false"
     assert night.check("clock_steady") == []
@@ -443,7 +443,7 @@ def test_a_damaged_capture_may_hold_what_no_other_shows(night: Night) -> None:
 
 def test_a_capture_under_the_day_of_its_event_is_of_the_night_that_has_the_conversation(night: Night) -> None:
     night.rows["captures"].append({"conversation_id": "c1", "document_state": "not_json"})
-    night.con.execute("INSERT INTO staging.placed_ids SELECT DATE '2026-11-01', 'c1', true")
+    night.execute("INSERT INTO staging.placed_ids SELECT DATE '2026-11-01', 'c1', true")
     night.run()
     assert night.table("chain_of_custody") == []
 
@@ -533,7 +533,7 @@ def test_a_flagged_session_of_a_conversation_that_another_night_has_now_gives_no
     empty_the_bucket(night)
     night.load()
     no_conversation(night)
-    night.con.execute("INSERT INTO staging.placed_ids SELECT DATE '2026-11-01', 'c1', true")
+    night.execute("INSERT INTO staging.placed_ids SELECT DATE '2026-11-01', 'c1', true")
     night.run()
     assert night.table("chain_of_custody") == []
 
@@ -679,7 +679,7 @@ def test_a_recording_that_another_night_has_now_is_not_gone(night: Night) -> Non
     night.load()
     night.rows["listed_recordings"].clear()
     night.metadata("c1", {"recording_id": "r1", "session_id": "c1-agent-1-session"})
-    night.con.execute("INSERT INTO staging.placed_ids SELECT DATE '2026-11-01', 'r9', true")
+    night.execute("INSERT INTO staging.placed_ids SELECT DATE '2026-11-01', 'r9', true")
     night.run()
     assert [row["recording_id"] for row in night.table("chain_of_custody")] == ["r1"]
 

@@ -132,7 +132,7 @@ def test_rows_of_a_load_without_a_receipt_are_not_seen(night: Night) -> None:
     night.call()
     night.run()
     before = night.sha256()
-    night.con.execute(
+    night.execute(
         "INSERT INTO raw.export_objects "
         "SELECT * REPLACE ('killed' AS landing_id, 'r9' AS recording_id) FROM raw.export_objects"
     )
@@ -152,7 +152,8 @@ def test_a_failed_load_leaves_the_earlier_one_current(night: Night) -> None:
 
 def test_events_tell_what_happened_in_order_with_hashes(night: Night) -> None:
     night.call()
-    night.run()
+    night.load()
+    night.model(now=True)
     night.sidecar()["duration_ms"] = 1
     night.run()
     events = night.table("custody_events")
@@ -175,7 +176,7 @@ def test_no_clock_decides_which_content_was_first(night: Night) -> None:
         night.sidecar().update(document_sha256=content, fetched_at=fetched_at)
         night.load()
         # The test's own order of loads.
-        night.con.execute("UPDATE raw.extraction_receipts SET sequence = left(landing_id, 3)::INT")
+        night.execute("UPDATE raw.extraction_receipts SET sequence = left(landing_id, 3)::INT")
         night.model()
         return str(night.row()["row_sha256"])
 
@@ -367,9 +368,9 @@ def test_a_digest_taken_once_stays_that_of_the_load_that_took_it(night: Night) -
     digest = night.sha256()
     night.loads += 1
     night.model()
-    night.con.execute("UPDATE raw.extraction_receipts SET tool_version = '0.2.0' WHERE landing_id LIKE '003%'")
+    night.execute("UPDATE raw.extraction_receipts SET tool_version = '0.2.0' WHERE landing_id LIKE '003%'")
     night.load()
-    night.con.execute("UPDATE raw.extraction_receipts SET tool_version = '0.2.0' WHERE landing_id LIKE '003%'")
+    night.execute("UPDATE raw.extraction_receipts SET tool_version = '0.2.0' WHERE landing_id LIKE '003%'")
     night.model()
     assert night.sha256() == digest
     assert [row["tool_version"] for row in night.table("custody_events") if row["action"] == "hashed"] == ["0.1.0"]
@@ -394,7 +395,7 @@ def test_a_staging_model_may_become_a_view_or_a_table_in_a_warehouse_that_has_th
     before = night.sha256()
     night.con.execute("DROP VIEW staging.resolved_tags; CREATE TABLE staging.resolved_tags AS SELECT 1 AS a")
     night.con.execute("DROP TABLE staging.sessions; CREATE VIEW staging.sessions AS SELECT 1 AS a")
-    night.con.execute("UPDATE raw.made_by SET made_by = 'an earlier version'")
+    night.execute("UPDATE raw.made_by SET made_by = 'an earlier version'")
     night.model()
     assert night.sha256() == before
 

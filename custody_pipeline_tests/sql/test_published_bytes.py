@@ -132,7 +132,7 @@ def compare_all_pairs(night: Night) -> set[str]:
         if model.schema in {"staging", "custody"}:
             params = model_params(model, night.mapping)
             # As text, DuckDB leaves out what lies deep in a plan.
-            ((_, plan),) = night.con.execute(f"EXPLAIN (FORMAT JSON) {model.sql}", params).fetchall()
+            ((_, plan),) = night.execute(f"EXPLAIN (FORMAT JSON) {model.sql}", params).fetchall()
             if re.search("(?:BLOCKWISE_NL|NESTED_LOOP)_JOIN", plan):
                 found.add(model.key)
     return found
@@ -155,7 +155,7 @@ def test_the_published_bytes_of_a_night_stay_the_same(
     published(night, 2)
     verified = Act(night.day, "verified", "the night", "routine", "by the tests", sha256_after="f" * 64)
     append_acts(night.con, Actor("counsel", "0.1.0", None), [verified])
-    night.con.execute("UPDATE raw.acts SET occurred_at = TIMESTAMP '2026-11-20' WHERE action = 'verified'")
+    night.execute("UPDATE raw.acts SET occurred_at = TIMESTAMP '2026-11-20' WHERE action = 'verified'")
     refresh_events(night.con, night.day)
     found = csv_sha256(night, tmp_path)
     golden = json.loads(GOLDEN.read_text())

@@ -802,7 +802,7 @@ def test_a_source_of_which_nothing_could_be_read_is_one_gap(night: Night) -> Non
     night.call()
     night.call("c2", "r2")
     night.load()
-    night.con.execute(
+    night.execute(
         "UPDATE raw.extraction_receipts SET receipt_state = 'failed', "
         "detail = 'none of 2 objects could be read: denied' WHERE resource IN ('media_digests', 'export_sidecars')"
     )
@@ -832,7 +832,7 @@ def test_other_bytes_found_by_the_fixity_job_are_a_changed_object_with_both_dige
     night.run()
     digest = night.rows["media_digests"][0]
     for sha256, result in (("a" * 64, "unchanged"), ("d" * 64, "changed"), (None, "gone")):
-        night.con.execute(
+        night.execute(
             "INSERT INTO raw.fixity_checks BY NAME SELECT ?::DATE AS partition_date, ? AS bucket, ? AS object_key, "
             "? AS version_id, ? AS sha256, ? AS result, TIMESTAMP '2026-12-01' AS checked_at",
             [night.day, digest["bucket"], digest["object_key"], digest["version_id"], sha256, result],
