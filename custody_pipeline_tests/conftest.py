@@ -6,12 +6,13 @@ import gc
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import hypothesis
 import pytest
 from botocore.loaders import JSONFileLoader
+from xdist.scheduler import LoadFileScheduling
 
 from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint, weed_program
 from custody_pipeline_tests.ministack import running_ministack
@@ -60,6 +61,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
     items.sort(key=rank)
+
+
+class OneNight(LoadFileScheduling):  # type: ignore[misc]
+    """Keeps a file's tests in one process, and all of a folder whose files share one night."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = f"{HERE.name}/matters/"
+        return folder if nodeid.startswith(folder) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneNight | None:
+    """Distribute the tests with `--dist loadfile`."""
+    return OneNight(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -343,7 +343,7 @@ class Night:
         if now:
             self._bring(self._stale)
 
-    def execute(self, sql: str, values: list[Any] | None = None) -> duckdb.DuckDBPyConnection:
+    def execute(self, sql: str, values: list[Any] | dict[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
         """Execute a statement; the tables that it names are up to date."""
         self._bring(re.findall(r"\b(?:staging|custody)\.\w+", sql))
         return self._con.execute(sql, values or [])
