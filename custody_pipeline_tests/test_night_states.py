@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from datetime import UTC, date, datetime, timedelta
 from itertools import permutations, product
@@ -52,6 +53,21 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path, export_url="s3://exports", publish_url="s3://dataset", first_night=MONDAY)
 
 
+@pytest.fixture(scope="module")
+def modelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse in which Monday is modelled."""
+    made = Settings(home=tmp_path_factory.mktemp("modelled"))
+    with Warehouse(made).open() as con:
+        model(con, made, MONDAY)
+    return made.warehouse_path
+
+
+@pytest.fixture
+def monday(settings: Settings, modelled: Path) -> None:
+    """Monday is modelled in the test's own warehouse."""
+    shutil.copyfile(modelled, settings.warehouse_path)
+
+
 def fail(con: duckdb.DuckDBPyConnection, night: date, at: datetime = NOW) -> None:
     act = Act(night, "exception", "step exports failed", "s3://exports answered 403", "nightly", occurred_at=at)
     append_acts(con, Actor.of(None), [act])
@@ -80,9 +96,9 @@ def test_every_night_from_the_first_one_on_has_a_state(settings: Settings) -> No
     assert [night.detail for night in nights(settings)] == ["", "step exports failed: s3://exports answered 403", ""]
 
 
+@pytest.mark.usefixtures("monday")
 def test_gaps_counts_nights_that_failed_or_were_missed_since_the_snapshot(settings: Settings) -> None:
     with Warehouse(settings).open() as con:
-        model(con, settings, MONDAY)
         con.execute("UPDATE custody.nights SET completeness = 'established'")
         published(con, MONDAY)
         snapshot_for_analysts(con, settings)
@@ -92,9 +108,9 @@ def test_gaps_counts_nights_that_failed_or_were_missed_since_the_snapshot(settin
     assert unsettled(settings, GapFilter(last=TUESDAY)) == 1
 
 
+@pytest.mark.usefixtures("monday")
 def test_a_night_whose_last_run_failed_is_not_said_to_be_complete(settings: Settings) -> None:
     with Warehouse(settings).open() as con:
-        model(con, settings, MONDAY)
         con.execute("UPDATE custody.nights SET completeness = 'established', collected_at = TIMESTAMP '2026-11-03'")
         assert (verdict_of(con, MONDAY)[:14], night_report(con, scope_of_night(MONDAY)).tone) == (
             "Complete? Yes.",
@@ -163,10 +179,10 @@ def test_a_ledger_of_an_earlier_version_is_in_order_of_time(settings: Settings) 
         assert night_states(con, settings)[MONDAY].state == "open", "what has a position is later than what has none"
 
 
+@pytest.mark.usefixtures("monday")
 def test_a_failure_is_noted_where_the_models_tables_are_those_of_an_earlier_version(settings: Settings) -> None:
     events = "SELECT action FROM custody.custody_events WHERE conversation_id = ''"
     with Warehouse(settings).open() as con:
-        model(con, settings, MONDAY)
         con.execute('ALTER TABLE staging.documents DROP COLUMN "sequence"')
         fail(con, MONDAY)
         for alone in (True, False):
@@ -188,10 +204,10 @@ def test_a_failure_counts_until_the_night_is_published(settings: Settings) -> No
         assert night_states(con, settings)[MONDAY].state == "open"
 
 
+@pytest.mark.usefixtures("monday")
 def test_a_night_that_was_modelled_and_never_published_has_failed(settings: Settings) -> None:
     """A full disk can keep even the failure from being noted."""
     with Warehouse(settings).open() as con:
-        model(con, settings, MONDAY)
         found = night_states(con, settings)[MONDAY]
         assert (found.state, found.detail) == ("failed", "no run has published this night")
         # Another run may be about to publish it: its row stays.
@@ -201,9 +217,9 @@ def test_a_night_that_was_modelled_and_never_published_has_failed(settings: Sett
         assert night_states(con, settings)[MONDAY].state == "open"
 
 
+@pytest.mark.usefixtures("monday")
 def test_a_recheck_asks_for_failed_and_missing_nights(settings: Settings) -> None:
     with Warehouse(settings).open() as con:
-        model(con, settings, MONDAY)
         published(con, MONDAY)
         fail(con, TUESDAY)
     assert nights_to_recheck(settings) == {
@@ -223,10 +239,10 @@ def test_so_many_missing_nights_are_asked_for_at_a_time_the_newest_ones(settings
     assert asked == [WEDNESDAY - timedelta(days=number) for number in reversed(range(ASKED_AT_ONCE))]
 
 
+@pytest.mark.usefixtures("monday")
 def test_readers_of_custody_nights_see_failed_and_missing_nights(settings: Settings) -> None:
     listed = "SELECT state, completeness FROM custody.nights ORDER BY partition_date"
     with Warehouse(settings).open() as con:
-        model(con, settings, MONDAY)
         fail(con, TUESDAY)
         for _ in range(2):
             mark_nights(con, settings)
@@ -261,13 +277,13 @@ def ended(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return stopped.value.code
 
 
+@pytest.mark.usefixtures("monday")
 def test_gaps_of_a_night_that_nobody_collected_are_unknown_not_none(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CUSTODY_HOME", str(settings.home))
     monkeypatch.chdir(tmp_path)
     with Warehouse(settings).open() as con:
-        model(con, settings, MONDAY)
         con.execute("UPDATE custody.nights SET collected_at = now()::TIMESTAMP")
         mark_nights(con, settings)
         snapshot_for_analysts(con, settings)
@@ -286,12 +302,12 @@ def test_gaps_of_a_night_that_nobody_collected_are_unknown_not_none(
         assert ended(monkeypatch, *command, "--date", str(tomorrow)) == 64
 
 
+@pytest.mark.usefixtures("monday")
 def test_the_report_knows_of_a_run_that_failed_since_the_snapshot(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CUSTODY_HOME", str(settings.home))
     with Warehouse(settings).open() as con:
-        model(con, settings, MONDAY)
         con.execute("UPDATE custody.nights SET completeness = 'established', collected_at = TIMESTAMP '2026-11-03'")
         published(con, MONDAY)
         snapshot_for_analysts(con, settings)
@@ -306,6 +322,7 @@ def test_the_report_knows_of_a_run_that_failed_since_the_snapshot(
     assert "established, and its last run failed" in page
 
 
+@pytest.mark.usefixtures("monday")
 @pytest.mark.parametrize(
     ("tag", "ends", "told"),
     [
@@ -324,7 +341,6 @@ def test_a_tag_that_nobody_looked_for_is_not_without_gaps(
 ) -> None:
     monkeypatch.setenv("CUSTODY_HOME", str(settings.home))
     with Warehouse(settings).open() as con:
-        model(con, settings, MONDAY)
         snapshot_for_analysts(con, settings)
     assert ended(monkeypatch, "gaps", "--tag", tag) == ends
     assert told in capsys.readouterr().err

@@ -19,6 +19,7 @@ from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import prepare, run_check, run_models
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES, night_content_sha256
 from custody_pipeline.warehouse.sql_files import SqlModel, load_models
 from custody_pipeline_tests.made_once import made_once
@@ -57,6 +58,7 @@ class Night:
     ):
         self._con, self.models, self.mapping, self.scratch, self.day = con, models, mapping, scratch, day
         self._stale: set[str] = set()
+        self.settings: Settings | None = None
         self.rows: dict[str, list[Row]] = {resource: [] for resource in (*API, *BUCKET)}
         self.failures: list[Row] = []
         self.api = True
@@ -357,7 +359,7 @@ class Night:
         if found := found & self._stale:
             self._stale -= found
             models = {key: model for key, model in self.models.items() if key in found}
-            run_models(self._con, models, self.day, self.mapping)
+            run_models(self._con, models, self.day, self.mapping, self.settings)
 
     # Then
 

@@ -15,7 +15,7 @@ import pytest
 from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.mapping_tables import write_mapping
 from custody_pipeline.models.reasons import BY_CODE
-from custody_pipeline.models.run import model_params, replace_window, run_models
+from custody_pipeline.models.run import model_params, replace_window
 from custody_pipeline.operations.night_report import Scope, night_report
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import SqlModel
@@ -872,9 +872,9 @@ def test_recording_organisation_and_bucket_are_compared(
     night.metadata("c1", {"recording_id": "r1", "region": region})
     for row in night.rows["export_objects"]:
         row["bucket_region"] = bucket
-    night.load()
     api = {"genesys_domain": "mypurecloud.ie", "genesys_client_id": "id", "genesys_client_secret": "secret"}
-    run_models(night.con, night.models, night.day, night.mapping, Settings.model_validate(api))
+    night.settings = Settings.model_validate(api)
+    night.run()
     found = [(row["severity"], row["detail"]) for row in night.table("gaps") if row["reason"] == "REGION_MISMATCH"]
     assert found == ([(severity, detail)] if severity else [])
 
