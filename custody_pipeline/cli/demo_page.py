@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def print_demo(console: Console, result: dict[str, Any]) -> None:
     """The summary on a terminal, and the next commands."""
-    from custody_pipeline.cli.summary_page import night_line, print_summary
+    from custody_pipeline.cli.nights_page import night_line, print_summary
     from custody_pipeline.operations.summary import NightSummary
     from custody_pipeline.simulator.demo_capture import print_caught
 

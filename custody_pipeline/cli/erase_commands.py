@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from custody_pipeline.cli.demo_servers import with_servers_of_demo
-from custody_pipeline.cli.shared import INCOMPLETE, OK, Json, answer, app, say, settings_of_environment
+from custody_pipeline.cli.shared import (
+    INCOMPLETE,
+    OK,
+    Json,
+    answer,
+    app,
+    say,
+    settings_of_environment,
+    with_servers_of_demo,
+)
 
 if TYPE_CHECKING:
     from custody_pipeline.forgetting.erase import Outcome

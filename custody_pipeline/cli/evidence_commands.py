@@ -5,7 +5,6 @@ Belongs here: arguments and printing. Does not: the checks (evidence, operations
 
 from __future__ import annotations
 
-import sys
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from custody_pipeline.cli.demo_servers import servers_of_demo, with_servers_of_demo
 from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
@@ -23,20 +21,23 @@ from custody_pipeline.cli.shared import (
     Json,
     acting,
     answer,
+    answer_whole,
     app,
     numbered,
-    print_json,
     progress_bars,
     say,
+    servers_of_demo,
     settings_of_environment,
     stop,
+    with_servers_of_demo,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from custody_pipeline.evidence.log.checkpoint import Checkpoint
     from custody_pipeline.matters.matter import Matter
+    from custody_pipeline.operations.fixity import FixityReport
     from custody_pipeline.settings import Settings
 
 
@@ -124,7 +125,6 @@ def fixity(
     as_json: Json = False,
 ) -> None:
     """Read the recordings that were not checked for the longest time, and compare them with their digests."""
-    from custody_pipeline.cli.fixity_page import fixity_lines
     from custody_pipeline.operations.fixity import run_fixity
 
     with progress_bars():
@@ -133,6 +133,19 @@ def fixity(
     if report.counts["changed"] or report.counts["gone"]:
         raise typer.Exit(FINDINGS)
     raise typer.Exit(INCOMPLETE if report.counts["unreadable"] else OK)
+
+
+def fixity_lines(report: FixityReport) -> Iterator[str]:
+    """The outcome of a fixity run, for people."""
+    for finding in report.findings:
+        detail = finding["error"] or f"SHA-256 {finding['sha256_before']} then, {finding['sha256']} now"
+        yield f"{finding['result']:>10}  {finding['uri']}: {detail}"
+    counts = " · ".join(f"{number:,} {result}" for result, number in sorted(report.counts.items())) or "nothing was due"
+    yield f"{counts} · {report.bytes:,} bytes read"
+    if report.waiting:
+        yield f"{report.waiting:,} objects wait, the longest since {report.oldest:%Y-%m-%d}"
+    if report.nights_waiting:
+        yield f"nights that were not reached: {report.nights_waiting:,}"
 
 
 @app.command()
@@ -153,11 +166,7 @@ def prove(
             paths = write_proofs(settings, target or default_target(settings), recording_id, keys or [], output)
     except RecordNotFoundError as error:
         stop(str(error), INCOMPLETE)
-    if as_json:
-        print_json({"files": [str(path) for path in paths]})
-    else:
-        for path in paths:
-            print(path)  # noqa: T201
+    answer_whole({"files": [str(path) for path in paths]}, "".join(f"{path}\n" for path in paths), as_json=as_json)
 
 
 @app.command()
@@ -345,7 +354,5 @@ def _witnessed(cosign: Callable[[Settings], Checkpoint], *, as_json: bool) -> No
     except FileNotFoundError as error:
         stop(str(error), INCOMPLETE)
     note = checkpoint.note.data.decode()
-    if as_json:
-        print_json({"size": checkpoint.head.size, "root": checkpoint.head.root.hex(), "checkpoint": note})
-    else:
-        sys.stdout.write(note)
+    result = {"size": checkpoint.head.size, "root": checkpoint.head.root.hex(), "checkpoint": note}
+    answer_whole(result, note, as_json=as_json)

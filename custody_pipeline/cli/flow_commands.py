@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from custody_pipeline.cli.demo_servers import servers_of_demo
-from custody_pipeline.cli.shared import INCOMPLETE, Json, answer, app, settings_of_environment, stop
+from custody_pipeline.cli.shared import INCOMPLETE, Json, answer, app, servers_of_demo, settings_of_environment, stop
 
 flow_commands = typer.Typer(no_args_is_help=True, help="Architect flows against the tag mapping.")
 app.add_typer(flow_commands, name="flow")

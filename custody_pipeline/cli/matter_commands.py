@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from custody_pipeline.cli.demo_servers import with_servers_of_demo
 from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
@@ -20,6 +19,7 @@ from custody_pipeline.cli.shared import (
     Json,
     acting,
     answer,
+    answer_whole,
     app,
     console_of_stdout,
     numbered,
@@ -28,6 +28,7 @@ from custody_pipeline.cli.shared import (
     say,
     settings_of_environment,
     stop,
+    with_servers_of_demo,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def matter_new(
     parties = {"requesting_party": requesting_party, "producing_party": producing_party}
     settings = settings_of_environment()
     path = new_matter(settings, name, title, number, select, ids, custodian=custodian, **parties)
-    _print_file(path, as_json=as_json)
+    answer_whole({"file": str(path)}, f"{path}\n", as_json=as_json)
     for other in of_same_prefix(settings, name):
         say(f"control numbers of {other} begin with the same prefix: change it if one party gets both")
     say(f"edit it, then: custody matter show {name}")
@@ -203,7 +204,7 @@ def matter_report(
         path.write_bytes(pdf_of(html) if path.suffix.lower() == ".pdf" else html.encode())
     except DocumentError as error:
         stop(f"no {path.name}: {error}", INCOMPLETE)
-    _print_file(path, as_json=as_json)
+    answer_whole({"file": str(path)}, f"{path}\n", as_json=as_json)
 
 
 @matter_commands.command("receipt")
@@ -345,10 +346,3 @@ def _standing(name: str) -> tuple[Settings, Matter, Register, Standing]:
     settings = settings_of_environment()
     matter, register = open_matter(settings, name), register_of(settings, name)
     return settings, matter, register, standing(settings, matter, register)
-
-
-def _print_file(path: Path, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"file": str(path)})
-    else:
-        print(path)  # noqa: T201

@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from custody_pipeline.cli.demo_servers import with_servers_of_demo
 from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
@@ -33,6 +32,7 @@ from custody_pipeline.cli.shared import (
     settings_of_environment,
     stop,
     tell,
+    with_servers_of_demo,
     without_pandas,
 )
 
@@ -51,7 +51,7 @@ def run(
 
     Of several nights, the exit status is that of the worst.
     """
-    from custody_pipeline.cli.summary_page import print_summary
+    from custody_pipeline.cli.nights_page import print_summary
     from custody_pipeline.defs.one_night import run_one_night
     from custody_pipeline.io.night_keys import forgotten_nights
 
@@ -82,7 +82,7 @@ def _run_nights(first: date, last: date, *, as_json: bool, verbose: bool, profil
 
     A night whose key was forgotten is left out: nothing more is kept of it.
     """
-    from custody_pipeline.cli.summary_page import night_line
+    from custody_pipeline.cli.nights_page import night_line
     from custody_pipeline.defs.one_night import Outcome, run_one_night
     from custody_pipeline.io.night_keys import forgotten_nights
     from custody_pipeline.operations.endings import ending_of

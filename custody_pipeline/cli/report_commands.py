@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from custody_pipeline.cli.demo_servers import with_servers_of_demo
 from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
@@ -20,11 +19,13 @@ from custody_pipeline.cli.shared import (
     LastNight,
     OneNight,
     answer,
+    answer_whole,
     app,
     print_json,
     settings_of_environment,
     stop,
     tell,
+    with_servers_of_demo,
 )
 
 if TYPE_CHECKING:
@@ -174,10 +175,7 @@ def catalog_athena(
         day, _ = _collected(settings) or (None, None)
     day = first_day(settings, day)
     ddl = athena_ddl(settings, load_mapping(settings.mapping_path), database=database, first=day)
-    if as_json:
-        print_json({"ddl": ddl})
-    else:
-        print(ddl)  # noqa: T201
+    answer_whole({"ddl": ddl}, f"{ddl}\n", as_json=as_json)
 
 
 @catalog_commands.command("iceberg")

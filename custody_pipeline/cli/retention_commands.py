@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from custody_pipeline.cli.demo_servers import with_servers_of_demo
-from custody_pipeline.cli.shared import INCOMPLETE, OK, Json, answer, app, say, settings_of_environment
+from custody_pipeline.cli.shared import (
+    INCOMPLETE,
+    OK,
+    Json,
+    answer,
+    app,
+    say,
+    settings_of_environment,
+    with_servers_of_demo,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date
 
     from custody_pipeline.forgetting.choices import Due
-    from custody_pipeline.forgetting.keeping import PlaceDue
+    from custody_pipeline.forgetting.due import Plan
+    from custody_pipeline.forgetting.keeping import PlaceDue, PlacePlan
     from custody_pipeline.forgetting.policy import Policy, Rule
     from custody_pipeline.settings import Settings
 
@@ -62,17 +71,7 @@ def show(on: Day = None, as_json: Json = False) -> None:
         lines += [f"  held: {item.place} {item.what}: {why}" for item, why in found.places.held[:_SHOWN]]
         lines += ["to come, other places:", *_places(found.places.coming)]
     lines.append("Nothing was removed: custody retention apply --yes removes what is due.")
-    result = {
-        "due": [_as_dict(item) for item in found.due],
-        "held": [{**_as_dict(item), "by": why} for item, why in found.held],
-        "coming": [_as_dict(item) for item in found.coming],
-        "places": {
-            "due": [_of_place(item) for item in found.places.due],
-            "held": [{**_of_place(item), "by": why} for item, why in found.places.held],
-            "coming": [_of_place(item) for item in found.places.coming],
-        },
-    }
-    answer(result, lines, as_json=as_json)
+    answer({**_as_dict(found), "places": _as_dict(found.places)}, lines, as_json=as_json)
 
 
 @retention_commands.command("apply")
@@ -115,12 +114,15 @@ def deadlines(settings: Settings) -> list[str]:
     return lines + [f"retention: {what} go on {day} ({rule})" for day, what, rule in by_day_and_place(places)[:3]]
 
 
-def _as_dict(item: Due) -> dict[str, str]:
-    return {"day": str(item.day), "night": str(item.night), "conversation_id": item.conversation_id, "rule": item.rule}
+def _as_dict(found: Plan | PlacePlan) -> dict[str, list[dict[str, object]]]:
+    def told(item: Due | PlaceDue, **more: str) -> dict[str, object]:
+        return {name: value for name, value in vars(item).items() if name != "conversations"} | more
 
-
-def _of_place(item: PlaceDue) -> dict[str, str]:
-    return {"day": str(item.day), "place": item.place, "what": item.what, "rule": item.rule}
+    return {
+        "due": [told(item) for item in found.due],
+        "held": [told(item, by=why) for item, why in found.held],
+        "coming": [told(item) for item in found.coming],
+    }
 
 
 def _times(rule: Rule) -> str:

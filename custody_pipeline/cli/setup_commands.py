@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from custody_pipeline.cli.demo_servers import is_home_of_demo, with_servers_of_demo
 from custody_pipeline.cli.shared import (
     FINDINGS,
     INCOMPLETE,
@@ -20,12 +19,15 @@ from custody_pipeline.cli.shared import (
     Json,
     Night,
     answer,
+    answer_whole,
     app,
     console_of_stdout,
+    is_home_of_demo,
     print_json,
     settings_of_environment,
     stop,
     tell,
+    with_servers_of_demo,
 )
 
 mapping_commands = typer.Typer(no_args_is_help=True, help="The tag mapping against real data.")
@@ -55,17 +57,14 @@ def mapping_check(night: Night, as_json: Json = False) -> None:
 @mapping_commands.command("suggest")
 def mapping_suggest(as_json: Json = False) -> None:
     """Draft a mapping from the tags of the collected nights."""
+    import yaml
+
     from custody_pipeline.models.mapping_report import suggest_mapping
     from custody_pipeline.warehouse.connection import Warehouse
 
     with Warehouse(settings_of_environment()).open(read_only=True) as con:
         draft = suggest_mapping(con)
-    if as_json:
-        import yaml
-
-        print_json(yaml.safe_load(draft))
-    else:
-        sys.stdout.write(draft)
+    answer_whole(yaml.safe_load(draft), draft, as_json=as_json)
 
 
 @app.command()
@@ -120,10 +119,7 @@ def key_new(
         public = write_new_key(path, new_key(name))
     except (OSError, ValueError) as error:
         stop(f"{path}: {error}", USAGE)
-    if as_json:
-        print_json({"private_key": str(path), "public_key": str(public)})
-    else:
-        print(public)  # noqa: T201
+    answer_whole({"private_key": str(path), "public_key": str(public)}, f"{public}\n", as_json=as_json)
 
 
 @key_commands.command("open")
@@ -152,11 +148,8 @@ def key_show(as_json: Json = False) -> None:
     found = signing_verifiers(settings_of_environment())
     if not found:
         stop("there is no signing key yet: make one with custody key new, and set CUSTODY_SIGNING_KEY_FILE", INCOMPLETE)
-    if as_json:
-        print_json([{"sha256": key.fingerprint, "key": key.vkey} for key in found])
-        return
-    for key in found:
-        print(f"# sha256:{key.fingerprint}\n{key.vkey}")  # noqa: T201
+    text = "".join(f"# sha256:{key.fingerprint}\n{key.vkey}\n" for key in found)
+    answer_whole([{"sha256": key.fingerprint, "key": key.vkey} for key in found], text, as_json=as_json)
 
 
 @app.command()
@@ -191,10 +184,8 @@ def dictionary(as_json: Json = False) -> None:
     from custody_pipeline.warehouse.sql_files import load_models
 
     models, mapping = load_models(), load_mapping(Settings.model_fields["mapping_path"].default)
-    if as_json:
-        print_json({
-            key: {"description": model.description, "grain": model.grain, "columns": columns_of(model, mapping)}
-            for key, model in models.items()
-        })  # fmt: skip
-    else:
-        sys.stdout.write(data_dictionary(models, mapping))
+    described = {
+        key: {"description": model.description, "grain": model.grain, "columns": columns_of(model, mapping)}
+        for key, model in models.items()
+    }
+    answer_whole(described, data_dictionary(models, mapping), as_json=as_json)

@@ -1,4 +1,4 @@
-"""Code that all commands share: the application, common options, printing, progress.
+"""Code that all commands share: the application, common options, printing, progress, the servers of a demo.
 
 Belongs here: code that two groups of commands need. Does not: a command.
 """
@@ -12,20 +12,25 @@ import sys
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from rich.console import Console
 
     from custody_pipeline.matters.matter import Matter
     from custody_pipeline.settings import Settings
+    from custody_pipeline.simulator.demo import DemoOrganization
     from custody_pipeline.warehouse.ledger import Actor
 
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 OK, FINDINGS, INCOMPLETE, USAGE = 0, 1, 2, 64
 
@@ -145,6 +150,14 @@ def answer(result: Any, lines: Iterable[str], *, as_json: bool) -> None:
     else:
         for line in lines:
             tell(line)
+
+
+def answer_whole(result: Any, text: str, *, as_json: bool) -> None:
+    """Print a result: as JSON, or as a text for a file or another program, whose lines stay whole."""
+    if as_json:
+        print_json(result)
+    else:
+        sys.stdout.write(text)
 
 
 _spoken = threading.Event()
@@ -283,3 +296,40 @@ def end_when_stdin_closes() -> None:
 def numbered(number: int, what: str) -> str:
     """A number and what it counts: `1 recording`, `2 recordings`."""
     return f"{number} {what}{'s' * (number != 1)}"
+
+
+def with_servers_of_demo(command: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A command that reads S3 or asks the vendor. In a home of the demo, the demo's servers run meanwhile."""
+
+    @wraps(command)
+    def run(*args: _P.args, **named: _P.kwargs) -> _R:
+        with servers_of_demo():
+            return command(*args, **named)
+
+    return run
+
+
+@contextmanager
+def servers_of_demo() -> Iterator[None]:
+    """In a home of the demo, run its servers, and point the environment at them; anywhere else do nothing."""
+    if (demo := _demo_of_home()) is None:
+        yield
+        return
+    from custody_pipeline.simulator.demo import demo_environment
+
+    with demo_environment(settings_of_environment().home.absolute(), demo, say):
+        yield
+
+
+def is_home_of_demo() -> bool:
+    """Whether commands start the demo's servers here."""
+    return _demo_of_home() is not None
+
+
+def _demo_of_home() -> DemoOrganization | None:
+    settings = settings_of_environment()
+    if settings.export_url or settings.publish_url or settings.s3_endpoint_url:
+        return None
+    from custody_pipeline.simulator.demo import kept_demo
+
+    return kept_demo(settings.home)

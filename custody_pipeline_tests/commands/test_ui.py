@@ -12,9 +12,8 @@ from typer.testing import CliRunner
 
 from custody_pipeline.cli.guarded_page import Guard
 from custody_pipeline.cli.main import app, with_home_first
-from custody_pipeline.cli.nights_page import print_nights
+from custody_pipeline.cli.nights_page import night_line, print_nights
 from custody_pipeline.cli.shared import console_of_stdout
-from custody_pipeline.cli.summary_page import night_line
 from custody_pipeline.cli.ui import serve_ui
 from custody_pipeline.operations.summary import NightSummary
 from custody_pipeline.settings import SettingsError

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from custody_pipeline.cli.fixity_page import fixity_lines
+from custody_pipeline.cli.evidence_commands import fixity_lines
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.extract.exports import collect_exports
