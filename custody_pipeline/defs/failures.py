@@ -9,6 +9,7 @@ from datetime import date
 from logging import Logger
 
 import dagster as dg
+import duckdb
 
 from custody_pipeline.alerts.dispatch import send_alerts
 from custody_pipeline.defs.resources import Deployment
@@ -36,8 +37,14 @@ def leave_exception(context: dg.HookContext) -> None:
         note_failure(deployment.settings, run, what, why, context.log)
 
 
-def note_failure(settings: Settings, run: dg.DagsterRun, what: str, why: str, log: Logger) -> None:
-    """Append the failure of a night's run to `raw.acts`, and send alerts. If that fails as well, `log` says so."""
+def note_failure(
+    settings: Settings, run: dg.DagsterRun, what: str, why: str, log: Logger, *, once: bool = False
+) -> None:
+    """Append the failure of a night's run to `raw.acts`, and send alerts. If that fails as well, `log` says so.
+
+    Args:
+        once: append nothing if this failure of the run is there: a process may be killed after it noted one.
+    """
     partition = run.tags.get(_PARTITION_TAG)
     if partition is None:
         return
@@ -46,13 +53,22 @@ def note_failure(settings: Settings, run: dg.DagsterRun, what: str, why: str, lo
         act = Act(night, "exception", what=what, why=why, how=run.job_name, where_at=f"run {run.run_id}")
         warehouse = warehouse_of(settings, night, lock_timeout=_LOCK_TIMEOUT_SECONDS)
         with warehouse.open() as con:
-            append_acts(con, Actor.of(settings), [act])
+            if not (once and _is_noted(con, act)):
+                append_acts(con, Actor.of(settings), [act])
             refresh_events(con, night, about_night_alone=True)
             for line in send_alerts(con, night, settings).failures:
                 log.warning("alert not delivered: %s", line)
             warehouse.check_in(con)
     except Exception as error:  # noqa: BLE001 - otherwise no command of this home could release the run
         log.warning("the failure left no custody event: %s", ending_of(error)[0])
+
+
+def _is_noted(con: duckdb.DuckDBPyConnection, act: Act) -> bool:
+    found = con.execute(
+        "SELECT 1 FROM raw.acts WHERE (partition_date, action, what, where_at) = ($night, $action, $what, $where_at)",
+        {"night": act.night, "action": act.action, "what": act.what, "where_at": act.where_at},
+    )
+    return found.fetchone() is not None
 
 
 @contextmanager

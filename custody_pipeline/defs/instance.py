@@ -93,17 +93,25 @@ def _lock_of_run(instance: dg.DagsterInstance) -> Iterator[str]:
     Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def _is_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """True while a process holds the run's lock. A process id is no proof: a reboot or a container reuses ids."""
+@contextmanager
+def _dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[bool]:
+    """Take the lock of a run whose process was killed, so that one process releases the run.
+
+    A process that lives holds the lock. A process id is no proof: a reboot or a container reuses ids.
+    """
     lock = _lock(instance, run.tags[PROCESS_TAG])
     if not Path(lock.lock_file).exists():
-        return True  # a run of another machine that shares the instance
+        yield False  # a run of another machine that shares the instance
+        return
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
-        return True
-    lock.release()
-    return False
+        yield False
+        return
+    with held:
+        now = instance.get_run_by_id(run.run_id)
+        yield now is not None and not now.is_finished
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def release_dead_runs(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
@@ -117,12 +125,13 @@ def release_dead_runs(instance: dg.DagsterInstance, settings: Settings) -> list[
     """
     released = []
     for run in instance.get_runs(_UNFINISHED):
-        if PROCESS_TAG not in run.tags or _is_alive(instance, run):
+        if PROCESS_TAG not in run.tags:
             continue
-        note_failure(settings, run, "run was killed", _KILLED, logger)
-        instance.report_run_failed(run, _KILLED)
-        Path(_lock(instance, run.tags[PROCESS_TAG]).lock_file).unlink(missing_ok=True)
-        released.append(run.run_id)
+        with _dead(instance, run) as is_dead:
+            if is_dead:
+                note_failure(settings, run, "run was killed", _KILLED, logger, once=True)
+                instance.report_run_failed(run, _KILLED)
+                released.append(run.run_id)
     for run_id in instance.event_log_storage.get_concurrency_run_ids():
         holder = instance.get_run_by_id(run_id)
         if holder is None or holder.is_finished:

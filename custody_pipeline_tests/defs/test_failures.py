@@ -7,7 +7,7 @@ import sys
 import textwrap
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import boto3
@@ -131,6 +131,18 @@ def test_a_run_that_was_killed_is_an_exception_that_the_next_one_notes(
             patched.setattr("custody_pipeline.defs.instance.note_failure", Mock(side_effect=MemoryError))
             with pytest.raises(MemoryError):
                 release_dead_runs(instance, load_settings())
+        others = []
+
+        def note(*given: Any, **options: Any) -> None:
+            others.append(release_dead_runs(instance, load_settings()))  # as another process does now
+            note_failure(*given, **options)
+
+        with monkeypatch.context() as patched:
+            patched.setattr("custody_pipeline.defs.instance.note_failure", note)
+            patched.setattr(instance, "report_run_failed", Mock(side_effect=MemoryError))
+            with pytest.raises(MemoryError):
+                release_dead_runs(instance, load_settings())
+        assert others == [[]]
         assert storage.get_concurrency_run_ids() == {run.run_id}
         assert release_dead_runs(instance, load_settings()) == [run.run_id]
         assert storage.get_concurrency_run_ids() == set(), "nothing waits for it"
