@@ -9,5 +9,6 @@ Below `CUSTODY_NIGHTS_URL`:
     shared/date=….parquet         what other nights and readers need of the night
     ids/date=….parquet            the recordings and conversations that the night has, for its neighbours
     acts/date=…/<id>.parquet      acts that happened while nobody ran the night; its next run adds them
+    acts/together/<id>.parquet    such acts of any nights, which are not divided by night yet
     sealing/date=….rNNNN.json     the content that a worker was sealing, for the worker that finishes it
 """

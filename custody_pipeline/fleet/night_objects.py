@@ -6,6 +6,7 @@ out and in (shards.py), which rows nights share (shared_rows.py).
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from filelock import FileLock
 
 from custody_pipeline.io.clock import night_in
 from custody_pipeline.io.concurrency import in_order
-from custody_pipeline.io.objects import UploadError, error_code, listed, put_file
+from custody_pipeline.io.objects import ABSENT, UploadError, error_code, listed, put_file
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
@@ -42,6 +43,10 @@ NEIGHBOURS = timedelta(days=7)
 """A night knows the recordings of nights at most this far away: its lists name recordings of the nights around it."""
 
 _IN_FLIGHT = 16
+
+_TOGETHER = "acts/together/"
+
+logger = logging.getLogger(__name__)
 
 
 class ShardError(WarehouseError):
@@ -125,25 +130,54 @@ class Nights:
 
     def pending_acts(self, night: date) -> list[S3Location]:
         """Acts that no run has added yet."""
+        for path, _ in listed(self.client, self.place, _TOGETHER):
+            self._divide(path)
         return [self.place / path for path, _ in listed(self.client, self.place, f"acts/date={night}/")]
 
     def put_acts(self, actor: Actor, acts: Iterable[Act]) -> None:
-        """Store acts for the next runs of their nights.
+        """Store acts for the next runs of their nights, all or none.
 
         Raises:
-            ShardError: S3 cannot be written.
+            ShardError: S3 cannot be written: no act is stored.
         """
-        by_night: dict[date, list[Act]] = {}
-        for act in acts:
-            by_night.setdefault(act.night, []).append(act)
         with explained("the events cannot be recorded"), tempfile.TemporaryDirectory() as folder:
-            for night, found in by_night.items():
-                path = Path(folder, f"{uuid4().hex}.parquet")
-                with duckdb.connect() as con:
-                    create_bookkeeping(con)
-                    append_acts(con, actor, found)
-                    con.execute(f"COPY raw.acts TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)")
-                put_file(self.client, path, sha256_of(path), self.place / f"acts/date={night}/{path.name}")
+            path = Path(folder, f"{uuid4().hex}.parquet")
+            with duckdb.connect() as con:
+                create_bookkeeping(con)
+                append_acts(con, actor, acts)
+                nights = con.execute("SELECT DISTINCT partition_date FROM raw.acts").fetchall()
+                con.execute(f"COPY raw.acts TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)")
+            at = f"acts/date={nights[0][0]}/{path.name}" if len(nights) == 1 else f"{_TOGETHER}{path.name}"
+            if nights:
+                put_file(self.client, path, sha256_of(path), self.place / at)
+        if len(nights) <= 1:
+            return
+        # The acts are stored: who is told of an error from here on would store them again.
+        try:
+            self._divide(at)
+        except (BotoCoreError, ClientError, UploadError) as error:
+            logger.warning("The next run of any night divides %s: %s", self.place / at, error)
+
+    def _divide(self, path: str) -> None:
+        """Give each night its part of an object of acts. It has the name of the whole, so a run adds it only once."""
+        with tempfile.TemporaryDirectory() as folder, duckdb.connect() as con:
+            whole, part = Path(folder, "whole"), Path(folder, "part")
+            try:
+                self.fetch(self.place / path, whole)
+            except ClientError as error:
+                if error_code(error) in ABSENT:
+                    return  # another worker divided it
+                raise
+            acts = f"read_parquet({literal(str(whole))}, hive_partitioning = false)"
+            for (night,) in con.execute(f"SELECT DISTINCT partition_date FROM {acts} ORDER BY ALL").fetchall():
+                con.execute(
+                    f"COPY (FROM {acts} WHERE partition_date = $night) TO {literal(str(part))} "
+                    "(FORMAT parquet, COMPRESSION zstd)",
+                    {"night": night},
+                )
+                at = self.place / f"acts/date={night}/{path.removeprefix(_TOGETHER)}"
+                put_file(self.client, part, sha256_of(part), at)
+            self.client.delete_object(Bucket=self.place.bucket, Key=(self.place / path).key)
 
 
 def _concerns(path: str, night: date | None, own: bool) -> bool:

@@ -28,7 +28,7 @@ from custody_pipeline.fleet.night_objects import Nights, ShardError, explained
 from custody_pipeline.fleet.shared_rows import ALERTS_OF_NIGHT, NEAR, SHARED, take_over, write_shared
 from custody_pipeline.io.objects import REFUSED, digest, error_code, head, put_file
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.io.whole_file import sha256_of, write_whole
+from custody_pipeline.io.whole_file import DamagedFileError, read_struct, sha256_of, write_whole
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.load.raw_tables import all_raw_tables
 from custody_pipeline.models.run import prepare
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LOADED = frozenset(all_raw_tables())
+_REFUSED = {*REFUSED, "NoSuchKey"}
 
 
 class NightTakenError(ShardError):
@@ -99,7 +100,13 @@ class NightWarehouse(Warehouse):
     def _base(self) -> _Base | None:
         if not self._base_path.exists() or not self.path.exists():
             return None
-        return msgspec.json.decode(self._base_path.read_bytes(), type=_Base)
+        try:
+            return read_struct(self._base_path, _Base)
+        except DamagedFileError as error:
+            raise ShardError(
+                f"{error}, or remove the folder {self.path.parent}, then run the night again: it begins with what is "
+                "on S3, and loads what was collected since"
+            ) from error
 
     def _keep(self, base: _Base) -> None:
         write_whole(self._base_path, msgspec.json.encode(base))
@@ -191,8 +198,8 @@ class NightWarehouse(Warehouse):
             write_shared(cursor, self.night, SHARED, shared)
             write_shared(cursor, self.night, NEAR, ids)
             etag = self._put_raw(base.etag)
-            put_file(client, shared, sha256_of(shared), self.place.shared(self.night))
-            put_file(client, ids, sha256_of(ids), self.place.ids(self.night))
+            self._put_shared(shared, self.place.shared(self.night), etag)
+            self._put_shared(ids, self.place.ids(self.night), etag)
             for key in taken_in:
                 client.delete_object(Bucket=self.place.place.bucket, Key=key)
         self._keep(_Base(etag, base.others, dirty=False))
@@ -207,13 +214,33 @@ class NightWarehouse(Warehouse):
         try:
             return put_file(client, self._raw_path, sha256, at, **condition).etag
         except ClientError as error:
-            if error_code(error) not in {*REFUSED, "NoSuchKey"}:
+            if error_code(error) not in _REFUSED:
                 raise
             # A put whose answer was lost is repeated, and then refused.
             there = head(client, at)
             if there is None or digest(client, there) != sha256:
                 raise self._taken() from error
             return there.etag
+
+    def _put_shared(self, path: Path, to: S3Location, raw_etag: str) -> None:
+        """Put rows for other nights, unless another worker has checked the night in since.
+
+        A worker may pause between two puts, so the object there may be older than ours, or newer. Each worker puts the
+        raw part first: ours is the newest as long as the raw part is ours.
+        """
+        client, sha256 = self.place.client, sha256_of(path)
+        while True:
+            there, newest = head(client, to), head(client, self.place.raw(self.night))
+            if newest is None or newest.etag != raw_etag:
+                return
+            condition: dict[str, Any] = {"IfMatch": there.etag} if there else {"IfNoneMatch": "*"}
+            try:
+                put_file(client, path, sha256, to, **condition)
+            except ClientError as error:
+                if error_code(error) not in _REFUSED:
+                    raise
+            else:
+                return
 
     def _taken(self) -> NightTakenError:
         # The open connection keeps its file; the next connection begins with the other worker's file.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from custody_pipeline.publish.place import PublishPlaceError, require_place
 from custody_pipeline.settings import SettingsError, load_settings
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseError
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
-from custody_pipeline_tests.publish.killing import Killed, KilledClient
+from custody_pipeline_tests.publish.killing import Killed, KilledClient, Replaced
 
 if TYPE_CHECKING:
     import duckdb
@@ -125,6 +126,88 @@ def test_a_worker_killed_at_any_write_leaves_each_load_and_act_once(settings: Se
     assert number == 4  # the warehouse, two objects for other nights, the act that was taken in
 
 
+def test_a_worker_that_pauses_before_it_puts_shared_rows_leaves_newer_ones(settings: Settings) -> None:
+    first, second = worker(settings, "first"), worker(settings, "second")
+    meanwhile = iter([lambda: run(second, "Help")])
+
+    def pause(put: Any, **request: Any) -> Any:
+        if "/shared/" in request["Key"]:
+            next(meanwhile, lambda: None)()
+        return put(**request)
+
+    with first.open() as con:
+        collect(first, con, "Sales")
+        first.place.__dict__["client"] = Replaced(first.place.client, put_object=pause)
+        first.check_in(con)
+    assert names_known_to(worker(settings, "other", date(2026, 11, 4))) == ["Help", "Sales"]
+
+
+def test_shared_rows_that_an_older_run_put_late_are_replaced(settings: Settings) -> None:
+    older, newer = worker(settings, "older"), worker(settings, "newer")
+    run(older, "Sales")
+    client, at = older.place.client, older.place.shared(NIGHT)
+    late = client.get_object(Bucket=at.bucket, Key=at.key)["Body"].read()
+    run(older, "Sales", "Hotline")
+    puts = 0
+
+    def overtaken(put: Any, **request: Any) -> Any:
+        nonlocal puts
+        if request["Key"] == at.key:
+            puts += 1
+            if puts == 1:
+                client.put_object(Bucket=at.bucket, Key=at.key, Body=late)
+        return put(**request)
+
+    with newer.open() as con:
+        collect(newer, con, "Help")
+        newer.place.__dict__["client"] = Replaced(newer.place.client, put_object=overtaken)
+        newer.check_in(con)
+    assert puts == 2
+    assert names_known_to(worker(settings, "other", date(2026, 11, 4))) == ["Help", "Hotline", "Sales"]
+
+
+def names_known_to(at: NightWarehouse) -> list[str]:
+    with at.open() as con:
+        return [name for (name,) in con.execute("SELECT queue_name FROM raw.queues ORDER BY ALL").fetchall()]
+
+
+def test_acts_of_several_nights_are_stored_all_or_none(settings: Settings) -> None:
+    nights = [NIGHT, date(2026, 11, 3)]
+    acts, actor = [Act(**{**vars(ACT), "night": night}) for night in nights], Actor("me", "1", None)
+    for number in itertools.count():
+        place = Nights.of(settings.model_copy(update={"nights_url": f"{settings.nights_url}/{number}"}))
+        working = place.client
+        place.__dict__["client"] = KilledClient(working, number)
+        try:
+            place.put_acts(actor, acts)
+        except Killed:
+            pass
+        else:
+            break
+        place.__dict__["client"] = working
+        there = [len(place.pending_acts(night)) for night in nights]
+        assert there == ([0, 0] if number == 0 else [1, 1])
+    assert number == 4  # all acts, the acts of two nights, and the removal
+
+
+def test_acts_are_stored_once_if_only_their_division_fails(settings: Settings) -> None:
+    place, later = Nights.of(settings), date(2026, 11, 3)
+
+    def refuse(put: Any, **request: Any) -> Any:
+        if f"/date={later}/" in request["Key"]:
+            raise ClientError({"Error": {"Code": "SlowDown"}}, "PutObject")
+        return put(**request)
+
+    place.__dict__["client"] = Replaced(place.client, put_object=refuse)
+    place.put_acts(Actor("me", "1", None), [ACT, Act(**{**vars(ACT), "night": later})])
+    for night in (NIGHT, later):
+        at = worker(settings, "home", night)
+        with at.open() as con:
+            at.check_in(con)
+            assert con.execute("SELECT count(*) FROM raw.acts WHERE partition_date = ?", [night]).fetchone() == (1,)
+    assert Nights.of(settings).pending_acts(NIGHT) == []
+
+
 def test_a_shard_older_than_its_receipts_is_completed_from_them(settings: Settings) -> None:
     at = worker(settings, "home")
     client, place = at.place.client, at.place.raw(NIGHT)
@@ -157,6 +240,16 @@ def test_a_warehouse_too_large_for_one_put_is_checked_in_on_the_same_condition(
         first.check_in(con)
         with pytest.raises(NightTakenError):
             second.check_in(other)
+
+
+def test_a_damaged_base_is_named_and_the_night_goes_on_without_it(settings: Settings) -> None:
+    at = worker(settings, "home")
+    run(at, "Sales")
+    at.path.with_name("base.json").write_bytes(b'{"etag": ')
+    with pytest.raises(ShardError, match=r"base\.json is not as it was written .*remove the folder .*/2026-11-02, "):
+        queues(at)
+    shutil.rmtree(at.path.parent)
+    assert queues(at) == ["Sales"]
 
 
 def test_credentials_that_expire_keep_the_night_on_this_worker(settings: Settings) -> None:
