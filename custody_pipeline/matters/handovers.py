@@ -12,11 +12,12 @@ from pathlib import Path
 
 import orjson
 
+from custody_pipeline.evidence.package.signed_volume import LIST, LIST_FACT
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.escaping import escaped
 from custody_pipeline.matters.matter import Matter
-from custody_pipeline.matters.register import MatterStateError, Register
+from custody_pipeline.matters.register import MatterStateError, Register, Volume
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.ledger import Act, Actor
 
@@ -57,7 +58,7 @@ def record_receipt(
     at = when.replace(tzinfo=None) if when else now
     if at > now:
         raise MatterStateError(f"{at:%Y-%m-%dT%H:%M:%SZ} has not come yet: --when is UTC")
-    kept, verdict = _keep(register, volume, confirmation) if confirmation else (None, "")
+    kept, verdict = _keep(register, found, confirmation) if confirmation else (None, "")
     acts = [
         Act(
             date.fromisoformat(item.night),
@@ -82,27 +83,31 @@ def record_receipt(
     return len(acts)
 
 
-def _keep(register: Register, volume: str, confirmation: Path) -> tuple[tuple[str, str], str]:
+def _keep(register: Register, volume: Volume, confirmation: Path) -> tuple[tuple[str, str], str]:
     """Copy a confirmation beside the matter. Returns its name there and its SHA-256, and its verdict in words."""
     try:
         data = confirmation.read_bytes()
     except OSError as error:
         raise MatterStateError(f"{confirmation} cannot be read: {error.strerror}") from error
     verdict, sha256 = _verdict(data, volume), hashlib.sha256(data).hexdigest()
-    name = f"{volume}-{sha256[:12]}{confirmation.suffix}"
+    name = f"{volume.name}-{sha256[:12]}{confirmation.suffix}"
     folder = register.folder / "receipts"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(data)
     return (name, sha256), verdict
 
 
-def _verdict(data: bytes, volume: str) -> str:
+def _verdict(data: bytes, volume: Volume) -> str:
     """The verdict in the output of `custody verify --json`; empty if the confirmation is something else."""
     try:
         report = orjson.loads(data)
-        verdict, verified = str(report["verdict"]), report["facts"].get("production", volume)
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        verdict, facts = str(report["verdict"]), dict(report["facts"])
+    except (KeyError, TypeError, ValueError):
         return ""
-    if verified != volume:
-        raise MatterStateError(f"the confirmation is of {str(verified)[:_MAX_VERDICT]!r}, not of {volume}")
-    return f"; custody verify there: {escaped(verdict[:_MAX_VERDICT])}"
+    name, sha256 = str(facts.get("production", volume.name)), facts.get(LIST_FACT)
+    if name != volume.name:
+        raise MatterStateError(f"the confirmation is of {name[:_MAX_VERDICT]!r}, not of {volume.name}")
+    if sha256 not in (None, volume.sha256):
+        raise MatterStateError(f"the confirmation is of a {volume.name} that is not this one: its {LIST} is another")
+    said = f"; custody verify there: {escaped(verdict[:_MAX_VERDICT])}"
+    return said if sha256 else f"{said} (it does not say of which production)"

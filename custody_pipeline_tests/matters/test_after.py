@@ -65,9 +65,19 @@ def test_a_volume_is_handed_over_and_the_page_says_so(
         assert part in page.read_text()
     (key,) = (night.settings.home / "keys").glob("*.pub")
     told = custody("verify", tmp_path / "VOL001", "--key", key, "--json").stdout
-    for text, status in ((told.replace("VOL001", "VOL002"), 1), (told, 0)):
+    sha256 = hashlib.sha256((tmp_path / "VOL001/production-sha256.txt").read_bytes()).hexdigest()
+    assert sha256 in told
+    # Every matter has a VOL001; verifications of earlier versions do not say which one they are of.
+    of_no_list = told.replace("sha256 of production-sha256.txt", "another fact")
+    refused = (told.replace("VOL001", "VOL002"), told.replace(sha256, "0" * 64))
+    for text, status in (*((text, 1) for text in refused), (of_no_list, 0), (told, 0)):
         (tmp_path / "verified.json").write_text(text)
         assert custody(*receipt, "--confirmation", tmp_path / "verified.json").exit_code == status
+    assert [
+        event["what"].endswith(" (it does not say of which production)")
+        for event in register_of(night.settings, "handed").events()
+        if "custody verify there" in event["what"]
+    ] == [True, False]
     assert custody("matter", "report", "handed", "--to", page).exit_code == 0
     assert f"courier; custody verify there: {json.loads(told)['verdict']}" in page.read_text()
     assert "produced before" not in page.read_text()

@@ -33,6 +33,8 @@ LIST = "production-sha256.txt"
 SIGNATURE = LIST + ".sig"
 STATEMENT = "production.json"
 SCHEMA = "custody-production/v1"
+LIST_FACT = f"sha256 of {LIST}"
+"""The fact of a verification that says which production was verified: every matter has a `VOL001`."""
 _SIZE = r"([0-9]{1,18}) bytes\n"
 
 
@@ -134,6 +136,7 @@ def _listed(context: Context) -> tuple[dict[str, str], int | None] | None:
     signed = signed_list(context, SCHEMA, SIGNATURE, LIST, MANIFEST_BYTES, f"(?:{_SIZE})?")
     if signed is None:
         return None
+    context.report.facts[LIST_FACT] = hashlib.sha256(signed[0]).hexdigest()
     listed = listed_in(context, LIST, signed[0])
     size = re.search(_SIZE, signed[1].text.decode())
     return listed, int(size[1]) if size else None
