@@ -55,8 +55,9 @@ def table(
         columns: the wanted columns, in this order; None: all. A column that a night was published without is empty.
 
     Returns:
-        A DataFrame: whole numbers are `Int64`, truth values `boolean`, times (UTC) and dates `datetime64`, texts `str`;
-        each can be empty. Rows are in the order of their files.
+        A DataFrame: whole numbers are `Int64`, other numbers `float64`, truth values `boolean`, times (UTC) and dates
+        `datetime64`, texts `str`; each can be empty. Whole numbers beyond 64 bits are `object`, and exact. Rows are in
+        the order of their files.
 
     Raises:
         ValueError: there is no such table, or it has no such column.
@@ -135,7 +136,7 @@ def _from_files(reader: Reader, name: str, first: date, last: date, columns: Seq
     nights = [night for night in files if night is None or first <= night <= last]
     # Without a night in the range, a night outside it gives the columns.
     parts = [_part(read(reader, files[night])) for night in nights or list(files)[-1:]]
-    whole = pa.concat_tables(parts, promote_options="default")
+    whole = pa.concat_tables(parts, promote_options="permissive")
     if None in files:
         day = pc.field("partition_date")
         whole = whole.filter((day >= first) & (day <= last))
@@ -165,6 +166,22 @@ def _frame(rows: pa.Table) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
-    kinds = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
-    frame: pd.DataFrame = rows.to_pandas(types_mapper=kinds.get, date_as_object=False)
+    columns = [_number(column) for column in rows.columns]
+    kinds = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+    frame: pd.DataFrame = pa.table(columns, rows.column_names).to_pandas(types_mapper=kinds.get, date_as_object=False)
     return frame
+
+
+def _number(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of numbers in one of two types; any other as it is. DuckDB's sums of whole numbers are decimals."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_decimal(kind) and kind.scale > 0:
+        return column.cast(pa.float64())
+    if not (pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
+        return column
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return column

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FIRST, SECOND = date(2026, 11, 2), date(2026, 11, 3)
 NIGHTS = {
-    FIRST: {"partition_date": [FIRST], "bytes": [5], "found": [True]},
+    FIRST: {"partition_date": [FIRST], "bytes": pa.array([5], pa.int32()), "found": [True]},
     SECOND: {
         "partition_date": [SECOND, SECOND],
         "bytes": [2**53 + 1, None],
@@ -73,3 +73,17 @@ def test_from_s3(memory_s3: S3Client) -> None:
     for path, content in _files().items():
         memory_s3.put_object(Bucket="custody-published", Key=f"prod/{path}", Body=content)
     _check("s3://custody-published/prod")
+
+
+def test_numbers_of_a_query_have_two_dtypes_whatever_duckdb_sums_them_to(tmp_path: Path) -> None:
+    path = tmp_path / "analyst.duckdb"
+    with duckdb.connect(str(path)) as con:
+        con.execute("CREATE SCHEMA custody; CREATE TABLE custody.gaps AS SELECT unnest([5, 6]) AS bytes")
+    found = analysis.query(
+        "SELECT sum(bytes) AS total, count(*) AS n, max(bytes) AS most, sum(bytes) FILTER (false) AS nothing, "
+        "1::UTINYINT AS small, sum(bytes * 0.5) AS half, 9223372036854775808 AS beyond FROM custody.gaps",
+        path,
+    )
+    whole = dict.fromkeys(("total", "n", "most", "nothing", "small"), "Int64")
+    assert found.dtypes.astype(str).to_dict() == {**whole, "half": "float64", "beyond": "object"}
+    assert found.iloc[0].to_list() == [11, 2, 6, pd.NA, 1, 5.5, 9223372036854775808]
