@@ -6,21 +6,26 @@ Belongs here: columns, formats, escaping. Does not: which recordings are in it (
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from custody_pipeline.evidence.cut.workbook import write_workbook
 from custody_pipeline.evidence.package.volume_tables import FIELD, QUOTE, TAG, duration, load_value
+from custody_pipeline.extract.documents import BYTE_ORDER_MARK
 from custody_pipeline.matters.case_uco import CaseWriter
 from custody_pipeline.matters.matter import DATE_FORMS, Matter
 from custody_pipeline.models.mapping_file import is_tag_column
 from custody_pipeline.models.reasons import BY_CODE, OF_AUDIO
+from custody_pipeline.publish.harmless_csv import harmless_csv
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ROWS = 100
 EXCEPTIONS = ("what", "conversation_id", "recording_id", "night", "why", "explanation", "can_still_be_had", "proof")
@@ -167,21 +172,41 @@ def can_be_had(codes: Iterable[str], until: datetime | None, now: datetime) -> s
     return f"{'until' if until > now else 'no, since'} {until:%Y-%m-%d %H:%M} UTC" if until else "yes"
 
 
-def write_csv(path: Path, rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> int:
-    """CSV, UTF-8 with a byte order mark, so that spreadsheets read it as UTF-8. Returns the number of rows."""
+def write_csv(path: Path, rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> None:
+    """CSV for programs, every value verbatim: UTF-8 with a byte order mark, so that spreadsheets read it as UTF-8."""
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
-        return sum(1 for row in rows if writer.writerow(row))
+        writer.writerows(rows)
+
+
+def write_harmless_csv(path: Path, rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> int:
+    """CSV for people, with an apostrophe before what a spreadsheet could take for a formula. Returns the rows."""
+    count = 0
+
+    def counted() -> Iterator[Mapping[str, str]]:
+        nonlocal count
+        for row in rows:
+            count += 1
+            yield row
+
+    with path.open("wb") as file:
+        file.write(BYTE_ORDER_MARK)
+        file.writelines(harmless_csv(_reader(counted(), names)))
+    return count
 
 
 def write_xlsx(path: Path, rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> None:
     """The same table as a spreadsheet in which every cell is text: `007` stays `007`, and `=1+1` is no formula."""
+    write_workbook(path, "index", _reader(rows, names))
+
+
+def _reader(rows: Iterable[Mapping[str, str]], names: Sequence[str]) -> pa.RecordBatchReader:
     import pyarrow as pa
 
     schema, rest = pa.schema([(name, pa.string()) for name in names]), iter(rows)
     batches = (pa.RecordBatch.from_pylist(part, schema) for part in iter(lambda: list(islice(rest, _ROWS)), []))
-    write_workbook(path, "index", pa.RecordBatchReader.from_batches(schema, batches))
+    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def write_load_file(path: Path, rows: Iterable[Mapping[str, str]], names: Iterable[str]) -> None:
@@ -222,22 +247,20 @@ def write_sec(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
 
 
 def write_custody_log(folder: Path, events: Iterable[Mapping[str, Any]]) -> None:
-    """Every custody event of the recordings, as CSV, JSON and JSON-LD (CASE/UCO), one event at a time."""
-    with (
-        (folder / "custody-log.csv").open("w", encoding="utf-8-sig", newline="") as table,
-        (folder / "custody-log.json").open("wb") as listed,
-        CaseWriter(folder / "custody-log.jsonld") as case,
-    ):
-        writer = csv.writer(table)
-        writer.writerow(CUSTODY_LOG)
-        before = b"["
-        for event in events:
-            row = _log_row(event)
-            writer.writerow(row.values())
-            listed.write(before + b"\n" + orjson.dumps(row))
-            before = b","
-            case.add(row)
-        listed.write(b"\n]\n" if before == b"," else b"[]\n")
+    """Every custody event of the recordings, as CSV for people, JSON and JSON-LD (CASE/UCO), one part at a time."""
+    with (folder / "custody-log.json").open("wb") as listed, CaseWriter(folder / "custody-log.jsonld") as case:
+
+        def logged() -> Iterator[dict[str, str]]:
+            before = b"["
+            for event in events:
+                row = _log_row(event)
+                listed.write(before + b"\n" + orjson.dumps(row))
+                before = b","
+                case.add(row)
+                yield row
+            listed.write(b"\n]\n" if before == b"," else b"[]\n")
+
+        write_harmless_csv(folder / "custody-log.csv", logged(), CUSTODY_LOG)
 
 
 def _log_row(event: Mapping[str, Any]) -> dict[str, str]:

@@ -240,7 +240,7 @@ class VolumeWriter:
         with overview(self.settings) as con:  # the snapshot for analysts lacks what was done since, for example a hold
             assert con is not None  # noqa: S101 - a recording of it is sealed
             production_tables.write_custody_log(folder, _events(con, lines, self.matter.why))
-        return production_tables.write_csv(folder / "exceptions.csv", exceptions, production_tables.EXCEPTIONS)
+        return production_tables.write_harmless_csv(folder / "exceptions.csv", exceptions, production_tables.EXCEPTIONS)
 
 
 def _finish(settings: Settings, partial: Path, folder: Path) -> None:

@@ -133,6 +133,26 @@ def test_the_load_file_and_the_spreadsheet_say_what_the_index_says(volume: Produ
         assert [row["Filename"] for row in csv.DictReader(file)] == [line["file_name"] for line in lines]
 
 
+def test_tables_for_people_hold_no_formula_and_tables_for_programs_no_apostrophe(tmp_path: Path) -> None:
+    row = {"what": '=HYPERLINK("http://evil")', "why": "@SUM(1)", "explanation": "Plain, with a\nbreak.", "proof": ""}
+    event = dict.fromkeys(production_tables.CUSTODY_LOG, "-1") | {"operator": "+1 555 010 0123", "action": "tagged"}
+    assert production_tables.write_harmless_csv(tmp_path / "exceptions.csv", [row, row], list(row)) == 2
+    production_tables.write_custody_log(tmp_path, [event] * 101)
+    production_tables.write_csv(tmp_path / "index.csv", [row], list(row))
+    found = {}
+    for path in tmp_path.glob("*.csv"):
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            found[path.stem] = list(csv.DictReader(file))
+    assert found["index"] == [row]
+    assert found["exceptions"] == [row | {"what": f"'{row['what']}", "why": "'@SUM(1)"}] * 2
+    logged = json.loads((tmp_path / "custody-log.json").read_text())
+    assert len(logged) == len(found["custody-log"]) == 101
+    assert {(line["what"], line["operator"], line["action"]) for line in found["custody-log"]} == {
+        ("'-1", "'+1 555 010 0123", "tagged")
+    }
+    assert (logged[0]["what"], logged[0]["operator"]) == ("-1", "+1 555 010 0123")
+
+
 def test_a_tag_of_the_name_of_a_field_takes_no_fields_place(tmp_path: Path) -> None:
     names = [*LOAD_COLUMNS.values(), "custom_data_agent", "custom_data_custodian", "custom_data_matter"]
     row = {name: f"of {name}" for name in names}
