@@ -9,6 +9,7 @@ and nothing of them is ever collected again.
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from typing import Literal
 
 import duckdb
@@ -123,18 +124,21 @@ def create_erasures(con: duckdb.DuckDBPyConnection) -> None:
 def write_erasures(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Write the recordings of the home's requests to `raw.erasures`; of several requests, the first counts."""
     rows = {
-        (item.night, item.conversation_id, item.recording_id): (request.id, request.asked_at.removesuffix("Z"))
+        (date.fromisoformat(item.night), item.conversation_id, item.recording_id): (
+            request.id,
+            datetime.fromisoformat(request.asked_at).astimezone(UTC).replace(tzinfo=None),
+        )
         for request in reversed(requests_of(settings))
         if request.state != "waiting"
         for item in request.recordings
     }
-    (known,) = con.execute("SELECT count(*) FROM raw.erasures").fetchone() or (0,)
-    if known == len(rows):
-        return
     lines = [(*key, *row) for key, row in rows.items()]
+    known = con.execute(f"SELECT {', '.join(ERASURE_COLUMNS)} FROM raw.erasures").fetchall()
+    if len(known) == len(lines) and set(known) == set(lines):
+        return
     import pyarrow as pa  # takes a tenth of a second, and `custody status` needs none
 
-    columns = [pa.array([line[place] for line in lines], pa.string()) for place in range(len(ERASURE_COLUMNS))]
+    columns = [pa.array([str(line[place]) for line in lines], pa.string()) for place in range(len(ERASURE_COLUMNS))]
     with transaction(con):
         con.execute("DELETE FROM raw.erasures")
         # As one table: a hundred thousand rows one by one take minutes.

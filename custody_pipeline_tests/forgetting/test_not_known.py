@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -34,7 +35,7 @@ from custody_pipeline.matters.id_list import IdList
 from custody_pipeline.matters.matter import Selection
 from custody_pipeline.matters.register import new_matter, register_of
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.erasures import Request, Tombstone, names_of
+from custody_pipeline.warehouse.erasures import Request, Tombstone, keep_request, names_of, write_erasures
 from custody_pipeline_tests.publish.nights import insert, write_empty_warehouse
 
 if TYPE_CHECKING:
@@ -141,6 +142,30 @@ def test_an_empty_id_names_nothing() -> None:
     recordings = tuple(Tombstone("2026-11-02", "C", name) for name in ("R", "", "session:s"))
     request = Request("0" * 32, "2026-11-28T00:00:00Z", "me", "", "", (), ("C",), recordings, ("2026-11-02",))
     assert names_of(request) == {"c", "r"}
+
+
+def test_rows_of_the_erased_are_those_of_the_requests_and_not_only_as_many(tmp_path: Path) -> None:
+    def erased() -> list[tuple[str, str, str]]:
+        with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
+            write_erasures(con, Settings(home=tmp_path))
+            rows = "SELECT recording_id, erasure_id, asked_at::VARCHAR FROM raw.erasures ORDER BY ALL"
+            return con.execute(rows).fetchall()
+
+    write_empty_warehouse(tmp_path / "warehouse.duckdb")
+    for name, asked_at, recording in (("0", "2026-11-28", "R"), ("1", "2026-11-29", "R"), ("1", "2026-11-27", "S")):
+        tombstone = Tombstone("2026-11-02", "C", recording)
+        request = Request(name * 32, f"{asked_at}T00:00:00Z", "me", "", "", (), ("C",), (tombstone,), ("2026-11-02",))
+        keep_request(Settings(home=tmp_path), request)
+        found = erased()
+    assert found == [("R", "0" * 32, "2026-11-28 00:00:00"), ("S", "1" * 32, "2026-11-27 00:00:00")]
+    keep_request(
+        Settings(home=tmp_path),
+        msgspec.structs.replace(request, recordings=(msgspec.structs.replace(tombstone, recording_id="T"),)),
+    )
+    assert [name for name, *_ in erased()] == ["R", "T"]
+    for path in (tmp_path / "erasures").iterdir():
+        path.unlink()
+    assert erased() == []
 
 
 def test_files_of_the_home_are_searched_unpacked_and_those_that_cannot_be_are_named(tmp_path: Path) -> None:
