@@ -44,6 +44,20 @@ def test_a_wrong_value_is_named_with_what_was_found_and_what_is_accepted(monkeyp
     ]
 
 
+@pytest.mark.parametrize("name", ["LANDING_URL", "CAPTURE_URL", "NIGHT_KEYS_URL"])
+@pytest.mark.parametrize("place", ["file:///srv/custody", "gs://acme", "https://s3.amazonaws.com/acme", "s3://"])
+def test_a_place_is_a_folder_or_in_s3_and_no_other_address_becomes_a_folder(
+    monkeypatch: pytest.MonkeyPatch, name: str, place: str
+) -> None:
+    assert f"CUSTODY_{name} is {place!r}: expected " in refusal(monkeypatch, **{name: place})
+
+
+def test_a_place_in_s3_is_one_however_its_scheme_is_written() -> None:
+    settings = Settings(landing_url="S3://acme/landing/", export_url="S3://acme-exports", capture_url="/srv/captures/")
+    assert (settings.landing, settings.export_url) == ("s3://acme/landing", "s3://acme-exports")
+    assert settings.captures == "/srv/captures"
+
+
 @pytest.mark.parametrize("owner", ["legal", "team:", "team: ", "ann@example", "ann@example.accountants", "a b@c.de"])
 def test_owners_are_teams_and_addresses_that_dagster_takes(monkeypatch: pytest.MonkeyPatch, owner: str) -> None:
     told = refusal(monkeypatch, OWNERS=f"team:legal,{owner},ann@example.com")

@@ -166,7 +166,7 @@ def _put_one(client: S3Client, file: LandingFile, to: S3Location, previous: S3Lo
 def on_this_machine(client: S3Client, uri: str, folder: Path) -> Path:
     """The file itself if it is on a local disk; otherwise a copy in `folder` of the object in S3."""
     if not uri.startswith("s3://"):
-        return Path(uri.removeprefix("file://"))
+        return Path(uri)
     at, copy = S3Location.parse(uri), folder / "landing"
     with copy.open("wb") as file:
         shutil.copyfileobj(client.get_object(Bucket=at.bucket, Key=at.key)["Body"], file, 1 << 20)

@@ -97,7 +97,15 @@ def _s3_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
         raise ValueError("expected s3://bucket or s3://bucket/prefix, for example s3://acme-call-exports/genesys")
-    return value.rstrip("/")
+    return f"s3{value[2:].rstrip('/')}"
+
+
+def _place(value: str) -> str:
+    if "://" not in value:
+        return value
+    if urlsplit(value).scheme != "s3":
+        raise ValueError("expected a folder such as /srv/custody, or s3://bucket/prefix")
+    return _s3_url(value)
 
 
 def _genesys_domain(value: str) -> str:
@@ -151,6 +159,7 @@ def _from_json(value: Any) -> Any:
 
 
 S3Url = Annotated[str, AfterValidator(_s3_url)]
+Place = Annotated[str, AfterValidator(_place)]
 GenesysDomain = Annotated[str, AfterValidator(_genesys_domain)]
 SecretUrl = Annotated[SecretStr, _secret(_https)]
 Secret = Annotated[SecretStr, _secret(_long_enough)]

@@ -24,6 +24,7 @@ from custody_pipeline.settings.kinds import (
     LinkTemplate,
     Names,
     Owners,
+    Place,
     S3Url,
     Secret,
     SecretUrl,
@@ -42,7 +43,7 @@ class Home(BaseModel):
     """The machine that runs the nights."""
 
     home: Path = setting(Path(".custody"), "warehouse, landing files and Dagster's history")
-    landing_url: str | None = setting(
+    landing_url: Place | None = setting(
         None, "folder or `s3://` place of landing files; default: `$CUSTODY_HOME/landing`"
     )
     landing_days: int = setting(30, "days after sealing for which `custody tidy` keeps landing files", ge=0)
@@ -178,7 +179,7 @@ class AtRest(BaseModel):
         None, "file with the key that wraps the nights' keys: 64 hex digits; lines after the first open earlier ones"
     )
     night_key_kms: str | None = setting(None, "or the ARN of a symmetric AWS KMS key")
-    night_keys_url: str | None = setting(
+    night_keys_url: Place | None = setting(
         None,
         "folder of the wrapped keys, or `s3://` place, needed with landing files or captures on S3; "
         "default: `$CUSTODY_HOME/keys/nights`",
@@ -207,7 +208,7 @@ class LiveCapture(BaseModel):
         None, "SQS dead-letter queue; default: the one of the queue's redrive policy"
     )
     spool_dir: Path | None = setting(None, "folder of the spool, on a local disk; default: `$CUSTODY_HOME/spool`")
-    capture_url: str | None = setting(None, "folder or `s3://` place of captures; default: `$CUSTODY_HOME/captures`")
+    capture_url: Place | None = setting(None, "folder or `s3://` place of captures; default: `$CUSTODY_HOME/captures`")
     sidecar_place: Literal["off", "beside", "evidence"] = setting(
         "off", "place of `{recordingId}.custody.json`: beside the audio, or below `CUSTODY_SIDECAR_URL`"
     )
