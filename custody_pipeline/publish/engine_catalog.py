@@ -22,7 +22,6 @@ from custody_pipeline.publish.live import live_key
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.content_hash import LIVE_TABLES, PUBLISHED_TABLES
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
-from custody_pipeline.warehouse.sql_text import literal
 
 # https://docs.aws.amazon.com/athena/latest/ug/data-types.html
 _ATHENA = {
@@ -58,7 +57,16 @@ def athena_ddl(settings: Settings, mapping: TagMapping, *, database: str, first:
     """
     place = S3Location.parse(settings.require("publish_url"))
     tables = [_athena_table(place, name, mapping, database, first) for name in (*PUBLISHED_TABLES, *LIVE_TABLES)]
-    return "\n".join([f"CREATE DATABASE IF NOT EXISTS `{database}`;\n", *tables])
+    return "\n".join([f"CREATE DATABASE IF NOT EXISTS {_name(database)};\n", *tables])
+
+
+def _name(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _text(text: str) -> str:
+    """A string of Hive's DDL, which has the escapes of C; two single quotes would be none."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _athena_table(place: S3Location, name: str, mapping: TagMapping, database: str, first: date) -> str:
@@ -70,7 +78,7 @@ def _athena_table(place: S3Location, name: str, mapping: TagMapping, database: s
         columns[at:at] = mapped
     width = max(len(column) for column, *_ in columns)
     lines = [
-        f"  `{column}`{' ' * (width - len(column))} {_ATHENA[kind]} COMMENT {literal(text)}"
+        f"  {_name(column)}{' ' * (width - len(column))} {_ATHENA[kind]} COMMENT {_text(text)}"
         for column, kind, text in columns
     ]
     key = live_key if name in LIVE_TABLES else current_key
@@ -85,12 +93,12 @@ def _athena_table(place: S3Location, name: str, mapping: TagMapping, database: s
         "projection.date.interval.unit": "DAYS",
         "storage.location.template": f"{folder}date=${{date}}/",
     }
-    told = ",\n".join(f"  {literal(key)} = {literal(value)}" for key, value in properties.items())
+    told = ",\n".join(f"  {_text(key)} = {_text(value)}" for key, value in properties.items())
     partitions = "PARTITIONED BY (`date` date)\n" if by_night else ""
     return (
-        f"CREATE EXTERNAL TABLE IF NOT EXISTS `{database}`.`{name}` (\n" + ",\n".join(lines) + "\n)\n"
-        f"COMMENT {literal(model.description)}\n{partitions}STORED AS PARQUET\n"
-        f"LOCATION {literal(folder)}" + (f"\nTBLPROPERTIES (\n{told}\n)" if by_night else "") + ";\n"
+        f"CREATE EXTERNAL TABLE IF NOT EXISTS {_name(database)}.{_name(name)} (\n" + ",\n".join(lines) + "\n)\n"
+        f"COMMENT {_text(model.description)}\n{partitions}STORED AS PARQUET\n"
+        f"LOCATION {_text(folder)}" + (f"\nTBLPROPERTIES (\n{told}\n)" if by_night else "") + ";\n"
     )
 
 

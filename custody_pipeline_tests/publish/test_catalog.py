@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+from ast import literal_eval
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -48,12 +48,21 @@ def test_the_ddl_declares_every_column_and_projects_the_nights() -> None:
     assert "LOCATION 's3://acme-custody/prod/live/parquet/nights/';" in nights
     assert "PARTITIONED BY" not in nights
     assert "'s3://acme-custody/prod/live/parquet/agents/date=${date}/'" in agents
-    # The statement but for its properties is DuckDB's as well: each column is named once, no comment breaks a quote.
+    # Each column is named once. Python's strings have the escapes of Hive's: no comment breaks a quote.
     body = chain.partition("(\n")[2].partition("\n)\nCOMMENT")[0]
     columns = [line.split("`")[1] for line in body.splitlines()]
     assert len(columns) == len(set(columns))
-    for line in body.splitlines():
-        assert duckdb.sql(f"SELECT {line.partition(' COMMENT ')[2].rstrip(',')}").fetchone() is not None
+    told = [literal_eval(line.partition(" COMMENT ")[2].rstrip(",")) for line in body.splitlines()]
+    assert "UTC day of the conversation's start" in told
+
+
+def test_no_name_and_no_text_of_the_ddl_ends_its_quotes() -> None:
+    settings = Settings(publish_url="s3://acme-custody/o'neil\\x")
+    ddl = athena_ddl(settings, load_mapping(settings.mapping_path), database="a` (x int); DROP `b", first=MONDAY)
+    assert ddl.startswith("CREATE DATABASE IF NOT EXISTS `a`` (x int); DROP ``b`;")
+    assert ddl.count("`a`` (x int); DROP ``b`.`") == len((*PUBLISHED_TABLES, *LIVE_TABLES))
+    location = ddl.partition("LOCATION ")[2].partition("\n")[0]
+    assert literal_eval(location) == "s3://acme-custody/o'neil\\x/parquet/chain_of_custody/"
 
 
 def publish(client: Any, bucket: str, night: date, revision: int, columns: dict[str, list[Any]]) -> None:
