@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 _NOT_ALLOWED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _ENCODING = "custody-encoding"
 _REASON = "custody-reason"
+# SQS's time is that of sending, and a message is sent anew when it is set aside or retried.
+_RECEIVED = "custody-received-at"
 
 
 def open_queue(settings: Settings) -> EventQueue:
@@ -101,8 +103,8 @@ class SqsQueue:
         with _translated():
             url = self._dead_letters()
             for delivery in deliveries:
-                body, attributes = _wire(delivery.body)
-                attributes[_REASON] = {"DataType": "String", "StringValue": reason}
+                body, attributes = _wire(delivery.body, delivery.received_at)
+                attributes[_REASON] = _string(reason)
                 self._client.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
             self._delete(self._url, [delivery.receipt for delivery in deliveries])
 
@@ -116,8 +118,8 @@ class SqsQueue:
                 batch = self._receive(url, wanted, 60)
                 if not batch:
                     break
-                for message in batch:
-                    body, attributes = _wire(_body(message))
+                for delivery in map(_delivery, batch):
+                    body, attributes = _wire(delivery.body, delivery.received_at)
                     self._client.send_message(QueueUrl=self._url, MessageBody=body, MessageAttributes=attributes)
                 self._delete(url, [message["ReceiptHandle"] for message in batch])
                 moved += len(batch)
@@ -193,7 +195,7 @@ class SqsQueue:
 
 
 def _entry(message: Message) -> SendMessageBatchRequestEntryTypeDef:
-    body, attributes = _wire(message.body)
+    body, attributes = _wire(message.body, message.received_at)
     return {"Id": "0", "MessageBody": body, "MessageAttributes": attributes}
 
 
@@ -213,32 +215,39 @@ def _batches(
         yield batch
 
 
-def _wire(body: bytes) -> tuple[str, dict[str, MessageAttributeValueTypeDef]]:
-    """The body in a form that SQS accepts, and the attribute that says how to decode it."""
+def _wire(body: bytes, received_at: datetime) -> tuple[str, dict[str, MessageAttributeValueTypeDef]]:
+    """The body in a form that SQS accepts, and the attributes that say when it came and how to decode it."""
+    attributes = {_RECEIVED: _string(received_at.isoformat())}
     try:
         text = body.decode()
     except UnicodeDecodeError:
         text = "\0"
     if text and not _NOT_ALLOWED.search(text):
-        return text, {}
-    return base64.b64encode(body).decode(), {_ENCODING: {"DataType": "String", "StringValue": "base64"}}
+        return text, attributes
+    return base64.b64encode(body).decode(), attributes | {_ENCODING: _string("base64")}
+
+
+def _string(text: str) -> MessageAttributeValueTypeDef:
+    return {"DataType": "String", "StringValue": text}
+
+
+def _attribute(message: MessageTypeDef, name: str) -> str:
+    return message.get("MessageAttributes", {}).get(name, {}).get("StringValue", "")
 
 
 def _body(message: MessageTypeDef) -> bytes:
-    attributes = message.get("MessageAttributes") or {}
-    if _ENCODING in attributes and attributes[_ENCODING].get("StringValue") == "base64":
-        return base64.b64decode(message["Body"])
-    return message["Body"].encode()
+    body = message["Body"]
+    return base64.b64decode(body) if _attribute(message, _ENCODING) == "base64" else body.encode()
 
 
 def _delivery(message: MessageTypeDef) -> Delivery:
     attributes = message["Attributes"]
-    return Delivery(
-        message["ReceiptHandle"],
-        _body(message),
-        datetime.fromtimestamp(int(attributes["SentTimestamp"]) / 1000, UTC),
-        int(attributes["ApproximateReceiveCount"]),
-    )
+    try:
+        received_at = datetime.fromisoformat(_attribute(message, _RECEIVED)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        # EventBridge sends none.
+        received_at = datetime.fromtimestamp(int(attributes["SentTimestamp"]) / 1000, UTC)
+    return Delivery(message["ReceiptHandle"], _body(message), received_at, int(attributes["ApproximateReceiveCount"]))
 
 
 @contextlib.contextmanager

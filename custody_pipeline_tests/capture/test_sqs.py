@@ -114,12 +114,15 @@ def test_a_released_message_comes_again_and_an_acknowledged_one_does_not(queue: 
 
 
 def test_dead_letters_wait_in_their_own_queue_until_they_are_retried(queue: SqsQueue) -> None:
-    queue.put([message(b"1"), message("\uffff".encode())])
+    then = datetime.now(UTC) - timedelta(days=3)
+    queue.put([Message("e", CONVERSATION, body, then) for body in (b"1", "\uffff".encode())])
     queue.set_aside(queue.receive(10, 60), "conversation_forbidden")
     assert (queue.metrics().depth, queue.metrics().dead) == (0, 2)
     assert queue.retry_dead(limit=1) == 1
     assert queue.retry_dead() == 1
-    assert sorted(delivery.body for delivery in queue.receive(10, 60)) == [b"1", "\uffff".encode()]
+    again = queue.receive(10, 60)
+    assert sorted(delivery.body for delivery in again) == [b"1", "\uffff".encode()]
+    assert {delivery.received_at for delivery in again} == {then}
     assert queue.metrics().dead == 0
 
 
