@@ -25,7 +25,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -40,6 +39,7 @@ from custody_pipeline.capture.bounded_connections import bounded_server, open_ma
 from custody_pipeline.capture.envelopes import EnvelopeError, parse_event
 from custody_pipeline.capture.group_commit import GroupCommit
 from custody_pipeline.capture.messages import EventQueue, Message, QueueError
+from custody_pipeline.io.listener import listener
 from custody_pipeline.io.signature import HEADER, SignatureError, Verifier
 from custody_pipeline.settings import Settings
 
@@ -160,19 +160,17 @@ def serve(
         on_ready: called with the base URL once connections are accepted.
 
     Raises:
-        SettingsError: no webhook secret is set.
-        OSError: the address cannot be listened on.
+        SettingsError: no webhook secret is set, or the address cannot be listened on.
     """
     open_many_files()
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=_BACKLOG) as listener:
+    with listener(host, port, _BACKLOG) as opened:
         scheme = "https" if certificate else "http"
         address = f"[{host}]" if ":" in host else host
-        url = f"{scheme}://{address}:{listener.getsockname()[1]}"
+        url = f"{scheme}://{address}:{opened.getsockname()[1]}"
         server = make_server(
             settings, queue, certificate=certificate, private_key=private_key, on_ready=lambda: on_ready(url)
         )
-        server.run(sockets=[listener])
+        server.run(sockets=[opened])
 
 
 def _check_headers(request: Request, limit: int) -> None:

@@ -86,7 +86,8 @@ def simulator(
 
 @app.command()
 def ui(
-    home: Home = Path(".custody"), port: Annotated[int, typer.Option(help="Port of the page on 127.0.0.1.")] = 3000
+    home: Home = Path(".custody"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page on 127.0.0.1.")] = 3000,
 ) -> None:
     """Serve Dagster's page on 127.0.0.1. Without CUSTODY_EXPORT_URL, also start the demo's organisation and S3."""
     from custody_pipeline.cli.ui import serve_ui

@@ -140,8 +140,11 @@ def fixity_lines(report: FixityReport) -> Iterator[str]:
     for finding in report.findings:
         detail = finding["error"] or f"SHA-256 {finding['sha256_before']} then, {finding['sha256']} now"
         yield f"{finding['result']:>10}  {finding['uri']}: {detail}"
-    counts = " · ".join(f"{number:,} {result}" for result, number in sorted(report.counts.items())) or "nothing was due"
-    yield f"{counts} · {report.bytes:,} bytes read"
+    if not report.counts and (report.waiting or report.nights_waiting):
+        yield "nothing was checked: CUSTODY_FIXITY_BYTES is 0, which turns fixity off; --bytes N reads N bytes now"
+    else:
+        counts = " · ".join(f"{number:,} {result}" for result, number in sorted(report.counts.items()))
+        yield f"{counts or 'nothing was due'} · {report.bytes:,} bytes read"
     if report.waiting:
         yield f"{report.waiting:,} objects wait, the longest since {report.oldest:%Y-%m-%d}"
     if report.nights_waiting:

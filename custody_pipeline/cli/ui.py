@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,26 +17,9 @@ from pathlib import Path
 
 from custody_pipeline.defs.instance import dagster_home, open_instance
 from custody_pipeline.distribution import WORKSPACE_YAML
-from custody_pipeline.settings import SettingsError, load_settings
+from custody_pipeline.io.listener import listener
+from custody_pipeline.settings import load_settings
 from custody_pipeline.simulator.demo import DEMO_ORGANIZATION, demo_environment, kept_demo
-
-
-def refuse_taken(port: int) -> None:
-    """Say that a port is taken before anything is started.
-
-    Raises:
-        SettingsError: another program listens on it.
-    """
-    with socket.socket() as probe:
-        # As the page's server binds: a port that a stopped server has just left is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise SettingsError(
-                f"port {port} of 127.0.0.1 is not free ({error.strerror}): stop the program that listens there, "
-                f"or take another: custody ui --port {port + 1}"
-            ) from error
 
 
 def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:
@@ -46,7 +28,7 @@ def serve_ui(home: Path, port: int, say: Callable[[str], None]) -> int:
     Raises:
         SettingsError: another program listens on the port.
     """
-    refuse_taken(port)
+    listener("127.0.0.1", port).close()  # refuse a taken port before anything is started
     with ExitStack() as stack:
         os.environ["CUSTODY_HOME"] = str(home)
         settings = load_settings()

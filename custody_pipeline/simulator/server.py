@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import socket
 import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
@@ -23,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from custody_pipeline.io.listener import listener
 from custody_pipeline.simulator.answers import body_of, error_response, json_response
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.routes_conversations import ConversationRoutes
@@ -210,7 +210,7 @@ class SimulatorServer:
             one_allowance=one_allowance,
             on_fulfilled=on_fulfilled,
         )
-        self._socket = socket.create_server((host, port), backlog=_BACKLOG)
+        self._socket = listener(host, port, _BACKLOG)
         self.host, self.port = self._socket.getsockname()[:2]
         self._server = uvicorn.Server(
             uvicorn.Config(create_app(self.world), lifespan="off", log_config=None, access_log=False, ws="none")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -267,6 +268,28 @@ def test_a_night_that_ends_in_an_error_does_not_stop_the_nights_after_it(
     assert (status, "2026-11-02: the warehouse is in use" in told) == (2, True)
     assert begun == [date(2026, 11, 2), date(2026, 11, 4)]
     assert "night 2026-11-03: its key was forgotten" in told
+
+
+@pytest.mark.parametrize("command", ["serve-webhook", "simulator", "ui"])
+def test_a_port_that_is_taken_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path, command: str
+) -> None:
+    monkeypatch.setenv("CUSTODY_WEBHOOK_SECRETS", f"k1:{'s' * 64}")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        status, told = ran(capsys, monkeypatch, command, "--port", str(port))
+    assert (status, " ".join(told.split())) == (
+        64,
+        f"port {port} of 127.0.0.1 is not free: stop the program that listens there, or name another with --port",
+    )
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid", "::ffff:192.0.2.1"])
+def test_an_address_that_cannot_be_listened_on_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path, host: str
+) -> None:
+    status, told = ran(capsys, monkeypatch, "serve-webhook", "--host", host)
+    assert (status, f"port 8787 of {host} cannot be listened on (" in " ".join(told.split())) == (64, True)
 
 
 def test_a_private_key_without_its_certificate_is_refused(

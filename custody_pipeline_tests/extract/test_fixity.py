@@ -172,7 +172,12 @@ def test_the_command_ends_with_the_status_of_what_it_found(home: Settings, bucke
 def test_without_a_bucket_or_objects_nothing_is_checked(settings: Callable[..., Settings], home: Settings) -> None:
     with pytest.raises(SettingsError, match="CUSTODY_EXPORT_URL"):
         run_fixity(settings(export_url=None))
-    assert run_fixity(home, budget=0) == FixityReport(waiting=3, oldest=run_fixity(home, budget=0).oldest)
+    report = run_fixity(home, budget=0)
+    assert report == FixityReport(waiting=3, oldest=report.oldest)
+    off, waiting = fixity_lines(report)
+    assert "CUSTODY_FIXITY_BYTES is 0" in off
+    assert waiting.startswith("3 objects wait")
+    assert list(fixity_lines(FixityReport())) == ["nothing was due · 0 bytes read"]
 
 
 def test_nights_that_the_budget_does_not_reach_are_told(
