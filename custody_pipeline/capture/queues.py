@@ -232,7 +232,8 @@ def _string(text: str) -> MessageAttributeValueTypeDef:
 
 
 def _attribute(message: MessageTypeDef, name: str) -> str:
-    return message.get("MessageAttributes", {}).get(name, {}).get("StringValue", "")
+    attributes = message.get("MessageAttributes", {})
+    return attributes[name].get("StringValue", "") if name in attributes else ""
 
 
 def _body(message: MessageTypeDef) -> bytes:

@@ -199,12 +199,12 @@ def _failure(request: str, response: requests.Response, body: bytes) -> GenesysE
     )
 
 
-def _cursor_in(next_uri: object) -> str | None:
-    """The cursor in the address of the next page. The address itself is not followed."""
+def _query_in(next_uri: str | None) -> dict[str, str | int | bool]:
+    """The parameters in the address of the next page. The address itself is not followed."""
     try:
-        return next(iter(parse_qs(urlsplit(str(next_uri)).query).get("cursor", ())), None)
+        return {name: values[0] for name, values in parse_qs(urlsplit(next_uri or "").query).items()}
     except ValueError:
-        return None
+        return {}
 
 
 def _correlation_id(response: requests.Response) -> str | None:
@@ -270,16 +270,16 @@ class GenesysClient:
         return self._api("DELETE", path)
 
     def pages(self, path: str, **params: str | int | bool) -> Iterator[Answer]:
-        """All pages of a listing with `pageNumber`, `nextUri` and `pageCount`, or with a cursor.
+        """All pages of a listing with `pageNumber`, `nextUri` and `pageCount`, with a cursor, or with another token.
 
         The cursor is the field `cursor` of a page, or only a part of `nextUri` (the SDK's
-        `RecordingRetentionCursorEntityListing`). An empty page is not the end while more is announced. The caller
-        removes repeated items, because items move between pages during a listing.
+        `RecordingRetentionCursorEntityListing`), as other tokens (`next_page` of `get_orphanrecordings`). An empty page
+        is not the end while more is announced. The caller removes repeated items: items move between pages.
 
         Raises:
             UnexpectedAnswer: a page is no JSON object, or the listing never ends.
         """
-        cursors: collections.Counter[str] = collections.Counter()
+        asked: collections.Counter[frozenset[tuple[str, object]]] = collections.Counter()
         query: dict[str, str | int | bool] = params
         for number in range(1, MAX_PAGES + 1):
             answer = self.get(path, **query)
@@ -294,16 +294,15 @@ class GenesysClient:
                 raise answer.unexpected("unexpected shape: `pageCount` is not a number")
             if not (isinstance(cursor, str | None) and isinstance(following, str | None)):
                 raise answer.unexpected("unexpected shape: the next page is not named by a text")
-            cursor = cursor or _cursor_in(following)
-            if cursor:
-                cursors[cursor] += 1
-                if cursors[cursor] > MAX_REPEATED_CURSORS:
-                    raise UnexpectedAnswer(answer.request, "the listing repeats its cursor without an end")
-                query = {**params, "cursor": cursor}
-            elif following or number < (count or 0):
-                query = {**params, "pageNumber": number + 1}
-            else:
+            if not (cursor or following or number < (count or 0)):
                 return
+            more = {"cursor": cursor} if cursor else _query_in(following)
+            query = {**more, **params}
+            if "pageNumber" in more or not more.keys() - params.keys():
+                query["pageNumber"] = number + 1
+            asked[frozenset(query.items())] += 1
+            if asked[frozenset(query.items())] > MAX_REPEATED_CURSORS:
+                raise UnexpectedAnswer(answer.request, "the listing repeats its cursor without an end")
         raise UnexpectedAnswer(f"GET {path}", f"the listing has more than {MAX_PAGES} pages")
 
     def entities(self, path: str, **params: str | int | bool) -> Iterator[bytes]:
@@ -311,11 +310,11 @@ class GenesysClient:
 
         Raises:
             UnexpectedAnswer: a page holds no list of entities, or pages without anything new do not end.
-            ShortList: after the last element: a page states a higher `total` than different elements came. If something
-                was deleted while the pages were read, an element may have moved to a page that was read before.
+            ShortList: after the last element: a page states a higher `total` than different elements came (one may have
+                moved to a page that was read before), or the last page is full and does not say that it is the last.
         """
         came: set[str | bytes] = set()
-        most = repeated = 0
+        most = repeated = is_open = 0
         for page in self.pages(path, **params):
             before, items = len(came), entities_of(page)
             for item in items:
@@ -325,14 +324,19 @@ class GenesysClient:
             if repeated > MAX_REPEATED_CURSORS:
                 raise UnexpectedAnswer(page.request, "the listing repeats its pages without an end")
             try:
-                stated: Any = value_of(page.body, "total") or 0
+                total, count = value_of(page.body, "total"), value_of(page.body, "pageCount")
             except ValueError:
-                stated = None
-            if not isinstance(stated, int):
+                total = count = "odd"
+            if not isinstance(total, int | None):
                 raise page.unexpected("unexpected shape: `total` is not a number")
-            most = max(most, stated)
+            most = max(most, total or 0)
+            # Of later pages, the one that names no next page is the last.
+            is_full = len(items) >= int(params.get("pageSize", len(items) + 1))
+            is_open = is_full and not before and total is count is None
         if most > len(came):
             raise ShortList(f"GET {path}", f"{len(came)} of {most} entities came")
+        if is_open:
+            raise ShortList(f"GET {path}", "the last page is full and does not say that it is the last")
 
     def identity(self) -> Identity:
         """Whose token this is. Raises `LoginError` when the credentials are wrong."""

@@ -140,7 +140,7 @@ def test_permanent_answers_are_asked_once(
 
 
 def test_a_listing_that_repeats_its_page_is_left(api: Api, client: GenesysClient) -> None:
-    api.on("/api/v2/x", reply({"entities": [{"id": "a"}], "nextUri": "/api/v2/x?after=a"}))
+    api.on("/api/v2/x", reply({"entities": [{"id": "a"}], "nextUri": "/api/v2/x?pageNumber=2"}))
     with pytest.raises(genesys_errors.UnexpectedAnswer, match="repeats its pages"):
         list(client.entities("/api/v2/x"))
     assert api.paths().count("/api/v2/x") == 1 + genesys.MAX_REPEATED_CURSORS + 1
@@ -292,6 +292,37 @@ def test_a_listing_without_a_list_is_not_an_empty_one(api: Api, client: GenesysC
     api.on("/api/v2/list", reply(page))
     with pytest.raises(genesys_errors.UnexpectedAnswer, match="no list of entities"):
         list(client.entities("/api/v2/list"))
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_a_token_of_any_name_in_the_next_address_is_followed(api: Api, client: GenesysClient, numbered: bool) -> None:
+    """The SDK's `get_orphanrecordings` has `pageNumber` and `nextPage`; which of them counts is unconfirmed."""
+    number = "&pageNumber=2" if numbered else ""
+    api.on(
+        "/api/v2/orphanrecordings",
+        reply({"entities": [{"id": "a"}], "nextUri": f"/api/v2/orphanrecordings?pageSize=1&nextPage=t%2F1{number}"}),
+        reply({"entities": [{"id": "b"}], "total": 2}),
+    )
+    assert len(list(client.entities("/api/v2/orphanrecordings", pageSize=1))) == 2
+    expected = {"pageSize": "1", "nextPage": "t/1"} | ({"pageNumber": "2"} if numbered else {})
+    assert api.asked[-1].query == expected
+
+
+@pytest.mark.parametrize("token", ["after=a", "cursor=a", "nextPage=a&x=1"])
+def test_a_listing_that_repeats_its_token_is_left(api: Api, client: GenesysClient, token: str) -> None:
+    api.on("/api/v2/x", reply({"entities": [], "nextUri": f"/api/v2/x?{token}"}))
+    with pytest.raises(genesys_errors.UnexpectedAnswer, match="repeats its cursor"):
+        list(client.entities("/api/v2/x"))
+
+
+def test_a_full_page_that_does_not_say_how_it_goes_on_is_not_the_last(api: Api, client: GenesysClient) -> None:
+    api.on("/api/v2/x", reply({"entities": [{"id": "a"}, {"id": "b"}]}))
+    came: list[bytes] = []
+    with pytest.raises(genesys_errors.ShortList, match="does not say that it is the last"):
+        came += client.entities("/api/v2/x", pageSize=2)
+    assert len(list(client.entities("/api/v2/x", pageSize=3))) == 2
+    api.on("/api/v2/y", reply({"entities": [1], "cursor": "a"}), reply({"entities": [2]}))
+    assert len(list(client.entities("/api/v2/y", pageSize=1))) == 2
 
 
 def test_a_cursor_that_stands_only_in_the_next_address_is_followed(api: Api, client: GenesysClient) -> None:
