@@ -20,7 +20,7 @@ import orjson
 
 from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.settings import Settings, load_settings
-from custody_pipeline.settings.table import Alerts, LiveCapture, variable
+from custody_pipeline.settings.table import variable
 from custody_pipeline.simulator.local_s3 import LocalS3
 
 if TYPE_CHECKING:
@@ -32,12 +32,20 @@ if TYPE_CHECKING:
     from custody_pipeline.simulator.organization import Organization
 
 PUBLISH_BUCKET = "custody-demo-dataset"
-# The demo alerts nobody, signs with its own key, and uses no place, queue or service of a real deployment.
-_OF_A_DEPLOYMENT = (
-    *LiveCapture.model_fields, *Alerts.model_fields, "landing_url", "nights_url", "night_keys_url", "night_key_kms",
-    "sse", "sse_kms_key_id", "integration_id", "signing_key", "signing_key_file", "signing_key_kms", "log_origin",
-    "next_signing_key_file", "next_signing_key_kms", "timestamp_url", "witnesses",
-)  # fmt: skip
+# Set below.
+_OF_THE_DEMO = {
+    "home", "s3_endpoint_url", "s3_region", "export_url", "publish_url",
+    "genesys_domain", "genesys_client_id", "genesys_client_secret",
+}  # fmt: skip
+# How a night works, here as anywhere.
+_KEPT = {
+    "operator", "owners", "duckdb_memory_limit", "landing_days", "runs_days", "genesys_requests_per_minute",
+    "csv_compression", "first_night", "manifest_source", "single_reads", "retention_pages", "audit_days",
+    "mapping_path", "retention_path", "fixity_bytes", "newer_within_days", "lock_mode", "lock_days", "legal_hold",
+}  # fmt: skip
+# Every other setting, also a new one: the demo alerts nobody, has its own keys, and uses no place, queue or service of
+# a real deployment.
+_OF_A_DEPLOYMENT = Settings.model_fields.keys() - _OF_THE_DEMO - _KEPT
 # The demo's runs go into its home. Its S3 server knows no session and no profile.
 _ELSEWHERE = ("DAGSTER_HOME", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app, with_home_first
+from custody_pipeline.settings import Settings
 from custody_pipeline.simulator import demo
 from custody_pipeline.simulator.local_s3 import S3Endpoint
 
@@ -71,6 +72,8 @@ def test_the_demo_uses_nothing_of_a_deployment(tmp_path: Path, monkeypatch: pyte
     of_others = {
         "CUSTODY_ALERT_SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/x",
         "CUSTODY_LANDING_URL": "s3://acme-custody-work/landing",
+        "CUSTODY_NIGHT_KEY_FILE": "keys/night.key",
+        "CUSTODY_SALT_SECRET": "ab" * 32,
         "CUSTODY_SIGNING_KEY_FILE": "keys/custody.key",
         "CUSTODY_WITNESSES": "witnesses.txt",
         "AWS_SESSION_TOKEN": "of a session",
@@ -90,6 +93,13 @@ def test_the_demo_uses_nothing_of_a_deployment(tmp_path: Path, monkeypatch: pyte
 
     assert all(os.environ[name] == value for name, value in of_others.items())
     assert said[0].endswith(", ".join(sorted(name for name in of_others if name.startswith("CUSTODY_"))))
+
+
+def test_a_setting_that_the_demo_does_not_know_is_one_of_a_deployment() -> None:
+    for known in (demo._KEPT, demo._OF_THE_DEMO):
+        assert known <= Settings.model_fields.keys()
+    secret = {name for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)}
+    assert secret - demo._OF_THE_DEMO <= demo._OF_A_DEPLOYMENT
 
 
 def test_other_homes_and_settings_of_ones_own_start_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
