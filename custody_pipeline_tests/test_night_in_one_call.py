@@ -38,6 +38,7 @@ from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.local_s3 import LocalS3
 from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError
 from custody_pipeline_tests.simulated import vendor
 
 pytestmark = pytest.mark.server
@@ -111,16 +112,26 @@ def test_a_night_is_collected_modelled_published_and_not_published_twice(ran: Ra
 
 @pytest.mark.parametrize("lost", ["nothing", "landing/conversation_details", "landing"])
 def test_a_lost_warehouse_is_rebuilt_and_gives_the_same_published_bytes(ran: Ran, tmp_path: Path, lost: str) -> None:
-    place, said = ran.settings.home / lost, list[str]()
-    before = nights(ran.settings)
+    place, before = ran.settings.home / lost, nights(ran.settings)
+
+    def say(_: str) -> None:
+        """A run that begins meanwhile waits: its warehouse would be replaced."""
+        with pytest.raises(WarehouseBusyError), Warehouse(ran.settings, lock_timeout=0).open():
+            pass
+
     with pytest.raises(RebuildError, match="move it away first"):
-        rebuild(ran.settings, ran.night.mapping, said.append)
+        rebuild(ran.settings, ran.night.mapping, say)
     assert unknown_nights(ran.settings) == []
     if lost != "nothing":
         place.rename(tmp_path / "lost")
     ran.settings.warehouse_path.rename(tmp_path / "warehouse.duckdb")
     assert unknown_nights(ran.settings) == [str(DAY)]
-    (found,) = rebuild(ran.settings, ran.night.mapping, said.append)
+    # A killed run leaves a log, with which DuckDB could not open the new file.
+    (log := ran.settings.home / "warehouse.duckdb.wal").touch()
+    with pytest.raises(RebuildError, match=r"warehouse\.duckdb\.wal is there: move it away first"):
+        rebuild(ran.settings, ran.night.mapping, say)
+    log.unlink()
+    (found,) = rebuild(ran.settings, ran.night.mapping, say)
     if lost != "nothing":
         (tmp_path / "lost").rename(place)
     # No cut was made from the second run, which found nothing new.

@@ -56,7 +56,7 @@ from custody_pipeline.warehouse.content_hash import NO_CONTENT, PUBLISHED_TABLES
 from custody_pipeline.warehouse.erasures import Request, Tombstone, keep_request, requests_of
 from custody_pipeline.warehouse.ledger import Actor
 from custody_pipeline.warehouse.night_states import mark_nights
-from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
+from custody_pipeline.warehouse.snapshot import log_beside, snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import load_models
 from custody_pipeline.warehouse.sql_text import table_columns
 
@@ -118,11 +118,22 @@ def rebuild(settings: Settings, mapping: TagMapping, say: Callable[[str], None])
         say: gets a message for each night.
 
     Raises:
+        WarehouseBusyError: a run has the warehouse.
         RebuildError: there is a warehouse, or a cut lacks a landing file that it states.
         botocore.exceptions.BotoCoreError, ClientError, TargetError: S3 cannot be read.
     """
-    if settings.warehouse_path.exists():
-        raise RebuildError(f"{settings.warehouse_path} is there: move it away first, a rebuild replaces nothing")
+    # A run that begins meanwhile would make a warehouse of its own, and lose it at the end of the rebuild.
+    with Warehouse(settings).locked():
+        for path in (settings.warehouse_path, log_beside(settings.warehouse_path)):
+            if path.exists():
+                raise RebuildError(f"{path} is there: move it away first, a rebuild replaces nothing")
+        found = _rebuilt(settings, mapping, say)
+    with Warehouse(settings).open() as con:
+        snapshot_for_analysts(con, settings)
+    return found
+
+
+def _rebuilt(settings: Settings, mapping: TagMapping, say: Callable[[str], None]) -> list[RebuiltNight]:
     beside = settings.model_copy(update={"home": settings.home / "rebuild", "landing_url": settings.landing})
     shutil.rmtree(beside.home, ignore_errors=True)
     try:
@@ -142,8 +153,6 @@ def rebuild(settings: Settings, mapping: TagMapping, say: Callable[[str], None])
         beside.warehouse_path.rename(settings.warehouse_path)
     finally:
         shutil.rmtree(beside.home, ignore_errors=True)
-    with Warehouse(settings).open() as con:
-        snapshot_for_analysts(con, settings)
     return found
 
 
@@ -304,7 +313,7 @@ def _restore_acts(con: duckdb.DuckDBPyConnection, sources: Sources, newest: Cut)
         SELECT partition_date, conversation_id, recording_id, occurred_at::TIMESTAMP AS occurred_at, action, operator,
             what, where_at, why, how, tool_version, git_revision, sha256_before, sha256_after
         FROM read_parquet(?, hive_partitioning = false)
-        WHERE action IN {(*NO_CONTENT, "held", "packaged", "released")} AND action <> 'published'
+        WHERE action IN {(*NO_CONTENT, "erased", "held", "packaged", "released")} AND action <> 'published'
             AND (action <> 'exception' OR what = 'run was killed' OR what SIMILAR TO 'step .* failed')
         """,
         [str(_table_of(sources, newest, "custody_events"))],

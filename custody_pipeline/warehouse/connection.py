@@ -91,6 +91,20 @@ class Warehouse:
 
     @contextlib.contextmanager
     def _opened(self, path: Path, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self.locked(read_only):
+            self._prepare(read_only)
+            con = self._connect(path, read_only)
+            try:
+                if not read_only:
+                    create_bookkeeping(con)
+                yield con
+            finally:
+                con.close()
+
+    @contextlib.contextmanager
+    def locked(self, read_only: bool = False) -> Iterator[None]:
+        """Keep every other process from the file. Raises as `open` does."""
+        path = self.path
         path.parent.mkdir(parents=True, exist_ok=True)
         # The thread that closes a kept connection is not the one that opened it.
         lock = FileLock(path.with_suffix(".lock"), timeout=self.lock_timeout, thread_local=False)
@@ -103,14 +117,7 @@ class Warehouse:
             if not read_only:
                 raise
         try:
-            self._prepare(read_only)
-            con = self._connect(path, read_only)
-            try:
-                if not read_only:
-                    create_bookkeeping(con)
-                yield con
-            finally:
-                con.close()
+            yield
         finally:
             lock.release()
 

@@ -62,6 +62,9 @@ def checked(deployment: Deployment, **options: object) -> Report:
     return verify(S3Reader(deployment.client, place), Options(public_keys=keys, **options))  # type: ignore[arg-type]
 
 
+ERASED_ACTS = "SELECT * EXCLUDE (sequence) FROM custody.custody_events WHERE action = 'erased' ORDER BY ALL"
+
+
 def say(_: str) -> None:
     """Nobody listens."""
 
@@ -176,11 +179,14 @@ def test_what_the_vendor_still_delivers_does_not_come_back_nor_from_a_lost_wareh
     assert told is not None
     assert str(told[0]) == "1 document of an erased conversation was not kept"
 
+    acts = rows(deployment, ERASED_ACTS)
+    assert acts
     settings.warehouse_path.unlink()
     for path in (settings.home / "erasures").glob("*.json"):
         path.unlink()
     (rebuilt,) = rebuild(settings, deployment.night.mapping, say)
     assert (rebuilt.differing, rebuilt.lost) == ((), ())
+    assert rows(deployment, ERASED_ACTS) == acts
     assert [request.state for request in requests_of(settings)] == ["done"]
     assert in_home(settings.home) == set()
     assert checked(deployment).status == 0
