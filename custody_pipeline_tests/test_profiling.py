@@ -95,6 +95,14 @@ def test_the_table_fits_a_terminal_and_leaves_out_parts_that_took_no_time() -> N
     assert "repeat" in lines[-1]
 
 
+def test_the_table_is_plain_text_in_a_terminal_with_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    table = profile(replace(LARGEST, name="reading [b]")).table()
+    assert "\x1b" not in table
+    assert "reading [b]" in table
+
+
 def test_the_files_lie_by_night_and_hold_the_profile(tmp_path: Path) -> None:
     kept = profile(LARGEST)
     path = kept.write(tmp_path)

@@ -58,6 +58,13 @@ def test_a_place_in_s3_is_one_however_its_scheme_is_written() -> None:
     assert settings.captures == "/srv/captures"
 
 
+@pytest.mark.parametrize(
+    "variable", [name.upper() for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)]
+)
+def test_an_empty_path_is_not_the_working_folder(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    assert refusal(monkeypatch, **{variable: ""}).startswith(f"CUSTODY_{variable} is '': an empty path would be")
+
+
 @pytest.mark.parametrize("owner", ["legal", "team:", "team: ", "ann@example", "ann@example.accountants", "a b@c.de"])
 def test_owners_are_teams_and_addresses_that_dagster_takes(monkeypatch: pytest.MonkeyPatch, owner: str) -> None:
     told = refusal(monkeypatch, OWNERS=f"team:legal,{owner},ann@example.com")

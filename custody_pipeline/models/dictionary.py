@@ -73,4 +73,4 @@ def _mapped_rows(mapping: TagMapping) -> list[tuple[str, bool, str]]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "\\|")

@@ -178,7 +178,7 @@ class Profile:
             for part in stage.parts:
                 if part.seconds >= SHOWN_SHARE * self.seconds:
                     table.add_row(f"  {part.name}", _seconds(part.seconds))
-        console = Console(file=io.StringIO(), width=_WIDTH)
+        console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, markup=False)
         with console.capture() as captured:
             console.print(table)
         lines = [line.rstrip() for line in captured.get().splitlines()]
@@ -219,7 +219,7 @@ class Profile:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.began.replace('-', '').replace(':', '')}.json"
         path.write_bytes(orjson.dumps(self.to_dict()) + b"\n")
-        path.with_suffix(".txt").write_text(self.table() + "\n")
+        path.with_suffix(".txt").write_text(self.table() + "\n", encoding="utf-8")
         path.with_suffix(".png").write_bytes(self.picture())
         return path
 

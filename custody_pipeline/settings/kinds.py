@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -108,6 +109,12 @@ def _place(value: str) -> str:
     return _s3_url(value)
 
 
+def _path(value: Any) -> Any:
+    if not str(value).strip():
+        raise ValueError("an empty path would be the working folder; unset the variable, or name a path")
+    return value
+
+
 def _genesys_domain(value: str) -> str:
     if "://" in value:
         parts = urlsplit(value)
@@ -158,6 +165,7 @@ def _from_json(value: Any) -> Any:
     return from_json(value) if isinstance(value, str) else value
 
 
+FilePath = Annotated[Path, BeforeValidator(_path)]
 S3Url = Annotated[str, AfterValidator(_s3_url)]
 Place = Annotated[str, AfterValidator(_place)]
 GenesysDomain = Annotated[str, AfterValidator(_genesys_domain)]

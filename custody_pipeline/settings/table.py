@@ -19,6 +19,7 @@ from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.settings.kinds import (
     REGIONS,
     Fields,
+    FilePath,
     GenesysDomain,
     KeyId,
     LinkTemplate,
@@ -42,7 +43,7 @@ ManifestSource = Literal["bucket", "recording_jobs", "recordingexports"]
 class Home(BaseModel):
     """The machine that runs the nights."""
 
-    home: Path = setting(Path(".custody"), "warehouse, landing files and Dagster's history")
+    home: FilePath = setting(Path(".custody"), "warehouse, landing files and Dagster's history")
     landing_url: Place | None = setting(
         None, "folder or `s3://` place of landing files; default: `$CUSTODY_HOME/landing`"
     )
@@ -128,8 +129,8 @@ class Nights(BaseModel):
         "days from the night on for which the vendor's audits of recordings (who listened) are read; 0 reads none",
         ge=0,
     )
-    mapping_path: Path = setting(PACKAGE_DIR / "genesyscloud_export.yaml", "the tag mapping")
-    retention_path: Path | None = setting(None, "the retention policy; without a policy nothing is due")
+    mapping_path: FilePath = setting(PACKAGE_DIR / "genesyscloud_export.yaml", "the tag mapping")
+    retention_path: FilePath | None = setting(None, "the retention policy; without a policy nothing is due")
     fixity_bytes: int = setting(
         10_000_000_000, "bytes of media that the fixity job reads again each night; 0 turns the job off", ge=0
     )
@@ -139,14 +140,14 @@ class Seal(BaseModel):
     """How nights are sealed. Without a key, a key named DEMO is made in `$CUSTODY_HOME/keys`."""
 
     signing_key: SecretStr | None = setting(None, "the private key, as `custody key new` wrote it")
-    signing_key_file: Path | None = setting(None, "or a file with the key, which only its owner may read")
+    signing_key_file: FilePath | None = setting(None, "or a file with the key, which only its owner may read")
     signing_key_kms: str | None = setting(None, "or the ARN of an AWS KMS key (ECC_NIST_EDWARDS25519)")
     log_origin: str | None = setting(None, "the log's name, for a key in AWS KMS", example="custody.example.com/eu")
-    next_signing_key_file: Path | None = setting(None, "during a rotation: a file with the second signing key")
+    next_signing_key_file: FilePath | None = setting(None, "during a rotation: a file with the second signing key")
     next_signing_key_kms: str | None = setting(None, "or the ARN of the second key in AWS KMS")
     salt_secret: SecretStr | None = setting(None, "64 hex digits; default: `$CUSTODY_HOME/keys/salt`")
     timestamp_url: str | None = setting(None, "RFC 3161 timestamp authority", example="http://timestamp.digicert.com")
-    witnesses: Path | None = setting(
+    witnesses: FilePath | None = setting(
         None, "file of the C2SP witnesses that cosign each new head: a verifier key and a URL per line"
     )
     newer_within_days: int | None = setting(
@@ -175,7 +176,7 @@ class Seal(BaseModel):
 class AtRest(BaseModel):
     """Encryption of landing files and captures, with a key for each night. Off until one of two keys is set."""
 
-    night_key_file: Path | None = setting(
+    night_key_file: FilePath | None = setting(
         None, "file with the key that wraps the nights' keys: 64 hex digits; lines after the first open earlier ones"
     )
     night_key_kms: str | None = setting(None, "or the ARN of a symmetric AWS KMS key")
@@ -207,7 +208,7 @@ class LiveCapture(BaseModel):
     event_dead_letter_url: str | None = setting(
         None, "SQS dead-letter queue; default: the one of the queue's redrive policy"
     )
-    spool_dir: Path | None = setting(None, "folder of the spool, on a local disk; default: `$CUSTODY_HOME/spool`")
+    spool_dir: FilePath | None = setting(None, "folder of the spool, on a local disk; default: `$CUSTODY_HOME/spool`")
     capture_url: Place | None = setting(None, "folder or `s3://` place of captures; default: `$CUSTODY_HOME/captures`")
     sidecar_place: Literal["off", "beside", "evidence"] = setting(
         "off", "place of `{recordingId}.custody.json`: beside the audio, or below `CUSTODY_SIDECAR_URL`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -97,3 +98,9 @@ def test_the_data_dictionary_is_fresh(shipped_mapping: TagMapping) -> None:
     assert written == data_dictionary(MODELS, shipped_mapping), "run: custody dictionary > docs/data-dictionary.md"
     assert "| `ani` | **pii** |" in written
     assert "| `custom_data_callback_number` | **pii** |" in written
+
+
+def test_a_description_of_several_lines_is_one_cell_of_the_dictionary(shipped_mapping: TagMapping) -> None:
+    first, *others = shipped_mapping.columns
+    columns = (replace(first, description="Held,\nor | released."), *others)
+    assert "| Held, or \\| released. (tag " in data_dictionary(MODELS, replace(shipped_mapping, columns=columns))
