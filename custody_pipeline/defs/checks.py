@@ -9,9 +9,9 @@ from datetime import date
 
 import dagster as dg
 
-from custody_pipeline.defs.failures import failing_step
+from custody_pipeline.defs.failures import failing_step, noted
 from custody_pipeline.defs.metadata import offending_rows
-from custody_pipeline.defs.modelled import asset_key
+from custody_pipeline.defs.modelled import asset_key, require_made
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.models.run import run_check
@@ -46,6 +46,7 @@ def _query(model: SqlModel, night: date) -> str:
     return f"All rows: this query, with `partition_date = DATE '{night}'` of each table.\n```sql\n{model.sql}\n```"
 
 
+@noted
 @dg.multi_asset_check(specs=_specs(), pool="duckdb", can_subset=True)
 def custody_checks(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> Iterator[dg.AssetCheckResult]:
     """Each check selects the offending rows of the night. It passes if there are none."""
@@ -58,6 +59,7 @@ def custody_checks(context: dg.AssetCheckExecutionContext, deployment: Deploymen
                 # A person materializes a raw table in a home without any night.
                 context.log.info("%s waits for %s", key.name, ", ".join(unmade))
                 continue
+            require_made(unmade)
             offending = run_check(con, model, night, deployment.mapping)
             yield dg.AssetCheckResult(
                 check_name=key.name,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from custody_pipeline.defs.failures import failing_step
+from custody_pipeline.defs.failures import failing_step, is_whole_night, leave_exception
 from custody_pipeline.defs.metadata import code_reference, column_schema, cost, table_metadata
 from custody_pipeline.defs.outside import EVENTS, EXPORT_BUCKET, PLATFORM_API
 from custody_pipeline.defs.partitions import night_of, nights
@@ -67,7 +67,7 @@ def _specs(tables: tuple[str, ...], deps: tuple[str, ...] = ()) -> list[dg.Asset
 def _collected(context: dg.AssetExecutionContext, night: Night, group: str) -> Iterator[Loaded]:
     """Collect one group of sources. A permanent error fails without a retry."""
     with failing_step(BucketUnreachableError, PublishPlaceError):
-        if group == "exports" and _publishes(context.run):
+        if group == "exports" and is_whole_night(context.run):
             require_place(night.settings)
         try:
             with collected(night, group) as loaded:
@@ -78,11 +78,6 @@ def _collected(context: dg.AssetExecutionContext, night: Night, group: str) -> I
                     "  · %s: %s, %s; asking again in %s s", group, error.request, error.outcome, PATIENCE.delay
                 )
             raise dg.Failure(str(error), allow_retries=not error.permanent) from error
-
-
-def _publishes(run: dg.DagsterRun) -> bool:
-    """True for a whole night; false if a person materializes some assets, perhaps where publishing is not allowed."""
-    return not run.asset_selection or dg.AssetKey(["published", "cut"]) in run.asset_selection
 
 
 # Collections share the API's rate limit: one at a time. Waiting for the API holds no warehouse.
@@ -97,6 +92,7 @@ def _step(group: str, description: str, after: tuple[str, ...] = (), pool: str |
         partitions_def=nights,
         pool=pool,
         retry_policy=PATIENCE,
+        hooks={leave_exception},
     )
     def collect(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
         night = deployment.night(night_of(context))
@@ -160,10 +156,11 @@ media = _step(
     specs=_specs(BOOKKEEPING, tuple(table for tables in RAW_TABLES.values() for table in tables)),
     partitions_def=nights,
     pool="duckdb",
+    hooks={leave_exception},
 )
 def receipts(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """The requested, received and unreadable documents. The loads above have already written the rows."""
-    with deployment.night(night_of(context)).warehouse.open() as con:
+    with failing_step(), deployment.night(night_of(context)).warehouse.open() as con:
         for table in BOOKKEEPING:
             metadata = table_metadata(con, MODELS[f"raw.{table}"], night_of(context))
             yield dg.MaterializeResult(asset_key=_key(table), metadata=metadata)

@@ -1,8 +1,9 @@
 """Failed steps and killed runs: a custody event in the night, and an alert.
 
-Belongs here: the hook of the nightly jobs, writing the event, and the message of a failed step. Does not: checks.
+Belongs here: the hook of a night's steps, writing the event, and the message of a failed step. Does not: checks.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -10,6 +11,7 @@ from logging import Logger
 
 import dagster as dg
 import duckdb
+from dagster._core.errors import DagsterAssetCheckFailedError
 
 from custody_pipeline.alerts.dispatch import send_alerts
 from custody_pipeline.defs.resources import Deployment
@@ -21,20 +23,36 @@ from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 
 # Seconds. The failed step may still hold the warehouse, and the event is not worth a long wait.
 _LOCK_TIMEOUT_SECONDS = 30.0
+CUT = dg.AssetKey(["published", "cut"])
 _PARTITION_TAG = "dagster/partition"
 _RETRY_TAG = "dagster/retry_on_asset_or_op_failure"
 
 
+# On the steps and not on the jobs: a backfill that begins on the page of the assets runs in a job of Dagster's.
 @dg.failure_hook(required_resource_keys={"deployment"})
 def leave_exception(context: dg.HookContext) -> None:
-    """Note the failure. A run is not retried after a permanent error."""
-    run = context.instance.get_run_by_id(context.run_id)
-    if run is not None and isinstance(context.op_exception, dg.Failure) and not context.op_exception.allow_retries:
+    """Note the failure of a whole night. A run is not retried after a permanent error or a failed check."""
+    run, error = context.instance.get_run_by_id(context.run_id), context.op_exception
+    if run is None:
+        return
+    if isinstance(error, DagsterAssetCheckFailedError) or (isinstance(error, dg.Failure) and not error.allow_retries):
         context.instance.add_run_tags(run.run_id, {_RETRY_TAG: "false"})
     deployment: Deployment = context.resources.deployment
-    if run is not None and deployment.is_configured:
-        what, why = f"step {context.step_key} failed", _reason(context.op_exception)
+    if deployment.is_configured and is_whole_night(run):
+        what, why = f"step {context.step_key} failed", _reason(error)
         note_failure(deployment.settings, run, what, why, context.log)
+
+
+def noted(checks: dg.AssetChecksDefinition) -> dg.AssetChecksDefinition:
+    """Checks with the hook of a night's steps, which Dagster's decorator does not take."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.AssetChecksDefinition(**checks.get_attributes_dict() | {"hook_defs": {leave_exception}})
+
+
+def is_whole_night(run: dg.DagsterRun) -> bool:
+    """True for a run that publishes; false if a person materializes some assets, perhaps where nobody may publish."""
+    return not run.asset_selection or CUT in run.asset_selection
 
 
 def note_failure(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from custody_pipeline.defs.failures import failing_step
+from custody_pipeline.defs.failures import failing_step, leave_exception
 from custody_pipeline.defs.metadata import (
     code_reference,
     column_schema,
@@ -40,6 +40,13 @@ def asset_key(table: str) -> dg.AssetKey:
     return dg.AssetKey(table.split("."))
 
 
+def require_made(unmade: list[str]) -> None:
+    """Fail a step whose tables nobody made here: with several workers, the steps before it ran on another one."""
+    if unmade:
+        what = f"the tables of earlier steps are not here ({', '.join(unmade)})"
+        raise dg.Failure(f"{what}; run the night again with all its steps", allow_retries=False)
+
+
 def _spec(model: SqlModel) -> dg.AssetSpec:
     return dg.AssetSpec(
         asset_key(model.key),
@@ -66,6 +73,7 @@ def _step(schema: str) -> dg.AssetsDefinition:
         partitions_def=nights,
         pool="duckdb",
         can_subset=True,
+        hooks={leave_exception},
     )
     def build(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
         night = night_of(context)

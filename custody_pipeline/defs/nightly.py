@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from custody_pipeline.defs.failures import leave_exception
 from custody_pipeline.defs.modelled import GROUPS
-from custody_pipeline.defs.partitions import nights
+from custody_pipeline.defs.partitions import nights, settings_at_import
 from custody_pipeline.defs.published import WHY_TAG
 from custody_pipeline.defs.resources import RECHECK_TAG, Deployment
 from custody_pipeline.defs.retention import KEY as ERASURES
@@ -22,12 +21,15 @@ from custody_pipeline.warehouse.night_states import NOT_PUBLISHED, NightState, n
 
 NIGHT = dg.AssetSelection.groups("collect", *GROUPS, "publish", "evidence") - dg.AssetSelection.assets(FIXITY, ERASURES)
 
+# Of several workers, the one that tries again may be another one, without the tables that the steps before made.
+_RETRIED = {"dagster/retry_strategy": "ALL_STEPS"} if settings_at_import().nights_url else {}
+
 nightly_custody = dg.define_asset_job(
     "nightly_custody",
     selection=NIGHT,
     description="One night: collect, model, check, publish.",
+    tags=_RETRIED,
     executor_def=dg.in_process_executor,
-    hooks={leave_exception},
 )
 
 recheck_custody = dg.define_asset_job(
@@ -35,9 +37,8 @@ recheck_custody = dg.define_asset_job(
     selection=NIGHT,
     description="Run a night again: its sources may have grown, or a gap may close. Unchanged nights publish nothing.",
     # In the queue of runs and in the pools: yesterday's night waits only for the step of a recheck that is under way.
-    tags={"dagster/priority": "-1", RECHECK_TAG: "true"},
+    tags={"dagster/priority": "-1", RECHECK_TAG: "true", **_RETRIED},
     executor_def=dg.in_process_executor,
-    hooks={leave_exception},
 )
 
 every_night = dg.build_schedule_from_partitioned_job(

@@ -13,9 +13,9 @@ from typing import Any
 import dagster as dg
 
 from custody_pipeline.alerts.dispatch import AlertRun, channels_of, send_alerts
-from custody_pipeline.defs.failures import failing_step
+from custody_pipeline.defs.failures import CUT, failing_step, leave_exception, noted
 from custody_pipeline.defs.metadata import cost, offending_rows, seal_metadata
-from custody_pipeline.defs.modelled import MODELS, asset_key
+from custody_pipeline.defs.modelled import MODELS, asset_key, require_made
 from custody_pipeline.defs.partitions import night_of, nights
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.evidence.cut.manifest import REPORT as SEALED_REPORT
@@ -34,14 +34,13 @@ from custody_pipeline.publish.live import live_key
 from custody_pipeline.publish.publication import PublishError
 from custody_pipeline.publish.read_sealed import differing_copies, differing_files, read_sealed
 from custody_pipeline.warehouse.content_hash import LIVE_TABLES, PUBLISHED_TABLES
+from custody_pipeline.warehouse.sql_text import table_columns
 
 # Dagster's freshness ignores partitions: this policy fails when no night was published for a day and a half.
 LATE = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=27))
 
 # Run tag: why a published night runs again. `nightly.py` sets it.
 WHY_TAG = "custody/why"
-
-CUT = dg.AssetKey(["published", "cut"])
 
 COPIES, FILES = "copies_as_sealed", "files_as_sealed"
 
@@ -76,11 +75,18 @@ def _specs() -> list[dg.AssetSpec]:
     return [*specs, cut]
 
 
-@dg.multi_asset(specs=_specs(), partitions_def=nights, pool="seal", retry_policy=dg.RetryPolicy(max_retries=1, delay=5))
+@dg.multi_asset(
+    specs=_specs(),
+    partitions_def=nights,
+    pool="seal",
+    retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
+    hooks={leave_exception},
+)
 def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """Seal and publish the night if its content changed. Refresh the analysts' snapshot in any case."""
     night, begun = deployment.night(night_of(context)), time.monotonic()
     with failing_step(PublishError, NoteError, NightTakenError), night.warehouse.open() as con:
+        require_made([table for table in map("custody.{}".format, PUBLISHED_TABLES) if not table_columns(con, table)])
         publication, snapshot = publish_night(con, night, context.run.tags.get(WHY_TAG, "run again"))
     report = deployment.settings.home.absolute() / "reports" / str(night.day) / REPORT
     alerts = _alert(deployment, night_of(context))
@@ -160,6 +166,7 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
         return [*copies, files]
 
 
+@noted
 @dg.multi_asset_check(specs=_check_specs(), can_subset=True)
 def published_checks(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> Iterator[dg.AssetCheckResult]:
     """Compare the published files, by what S3 states, with the signed cut."""

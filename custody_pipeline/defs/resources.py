@@ -36,7 +36,8 @@ class Deployment(dg.ConfigurableResource["Deployment"]):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Deployment]:
         """Keep the warehouse open from one step of a run to the next. Rechecks leave the processor to other runs."""
         if context.run is not None and RECHECK_TAG in context.run.tags:
-            os.setpriority(os.PRIO_PROCESS, 0, RECHECK_NICENESS)
+            # Only root may lower the niceness that the process was started with.
+            os.setpriority(os.PRIO_PROCESS, 0, max(RECHECK_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
         with kept_open(self.settings.warehouse_path) if self.is_configured else nullcontext():
             yield self
 

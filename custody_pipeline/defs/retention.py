@@ -9,13 +9,12 @@ from typing import Any
 
 import dagster as dg
 
+from custody_pipeline.defs.failures import failing_step
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.forgetting.choices import by_day
 from custody_pipeline.forgetting.due import Plan, apply, plan
 from custody_pipeline.forgetting.keeping import by_day_and_place
 from custody_pipeline.forgetting.policy import load_policy
-from custody_pipeline.io.yaml_file import RefusedFileError
-from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.erasures import ERASURE_COLUMNS, requests_of
 
 KEY = dg.AssetKey(["raw", "erasures"])
@@ -36,12 +35,10 @@ _SHOWN = 100
 def erasures(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """Erase conversations that the policy no longer keeps, or whose hold ended, with one statement per night."""
     settings, today = deployment.settings, datetime.now(UTC).date()
-    try:
+    with failing_step():
         policy = load_policy(settings.retention_path) if settings.retention_path is not None else None
         applied = apply(settings, policy, today, context.log.info)
         left = plan(settings, policy, today) if policy is not None else Plan()
-    except (SettingsError, RefusedFileError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     warn_days = policy.warn_days if policy is not None else 0
     soon = [item for item in left.coming if item.day <= today + timedelta(days=warn_days)]
     columns = [dg.TableColumn("day"), dg.TableColumn("rule"), dg.TableColumn("conversations", "int")]

@@ -8,9 +8,9 @@ from typing import Any
 
 import dagster as dg
 
+from custody_pipeline.defs.failures import failing_step
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.operations.fixity import run_fixity
-from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.fixity_table import FIXITY_COLUMNS
 
 KEY = dg.AssetKey(["raw", "fixity_checks"])
@@ -30,10 +30,8 @@ _SHOWN = 100
 )
 def fixity_checks(deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """Read recordings again, within a nightly budget of bytes, and compare them with their digests at export."""
-    try:
+    with failing_step():
         report = run_fixity(deployment.settings)
-    except SettingsError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     altered = report.counts["changed"] + report.counts["gone"]
     findings = [
         dg.TableRecord({name: value or "" for name, value in finding.items()}) for finding in report.findings[:_SHOWN]

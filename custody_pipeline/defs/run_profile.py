@@ -14,9 +14,9 @@ from typing import Any
 import dagster as dg
 from dagster._core.execution.stats import RunStepKeyStatsSnapshot
 
+from custody_pipeline.defs.failures import CUT
 from custody_pipeline.defs.instance import open_instance
 from custody_pipeline.defs.metadata import markdown_image
-from custody_pipeline.defs.published import CUT
 from custody_pipeline.operations.profiling import BETWEEN, Profile, Sampler, Stage
 from custody_pipeline.settings import Settings
 

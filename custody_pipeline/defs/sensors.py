@@ -11,6 +11,7 @@ import dagster as dg
 from custody_pipeline.capture import metrics
 from custody_pipeline.capture.assembly import drain_queue, queue_of
 from custody_pipeline.capture.capture_place import capture_place
+from custody_pipeline.defs.failures import failing_step
 from custody_pipeline.defs.metadata import markdown_image
 from custody_pipeline.defs.outside import EVENTS
 from custody_pipeline.defs.resources import Deployment
@@ -30,7 +31,8 @@ UNFINISHED = [
 def live_captures(deployment: Deployment) -> dg.MaterializeResult[None]:
     """Conversations that an event named, read before their tags vanish. Shows queue depth, age, captures and lag."""
     settings = deployment.settings
-    result = drain_queue(settings, max_seconds=TURN_SECONDS)
+    with failing_step():
+        result = drain_queue(settings, max_seconds=TURN_SECONDS)
     now = datetime.now(UTC)
     days = (now.date() - timedelta(days=1), now.date())
     store = capture_place(settings)

@@ -4,18 +4,22 @@ import importlib
 import os
 from collections import Counter
 from pathlib import Path
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
+from botocore.exceptions import ClientError
 
 from custody_pipeline import definitions
 from custody_pipeline.definitions import defs
-from custody_pipeline.defs import assembled
+from custody_pipeline.defs import assembled, nightly
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.defs.retention import erasures, every_retention
 from custody_pipeline.defs.rolling_fixity import every_fixity, fixity_checks
+from custody_pipeline.defs.sensors import live_captures
 from custody_pipeline.load.raw_tables import BOOKKEEPING, RAW_TABLES
 from custody_pipeline.operations.fixity import FixityReport
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.content_hash import LIVE_TABLES, PUBLISHED_TABLES
 from custody_pipeline.warehouse.erasures import Request, keep_request
 from custody_pipeline.warehouse.sql_files import load_models
@@ -194,9 +198,39 @@ def test_the_fixity_asset_shows_what_it_found(
     assert shown.metadata["objects"].value == sum(counts.values())
 
 
+def test_a_step_of_its_own_job_fails_with_the_message_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = ClientError({"Error": {"Code": "NoSuchBucket"}}, "GetObject")
+    for step, work in (
+        (fixity_checks, "rolling_fixity.run_fixity"),
+        (erasures, "retention.apply"),
+        (live_captures, "sensors.drain_queue"),
+    ):
+        monkeypatch.setattr(f"custody_pipeline.defs.{work}", Mock(side_effect=missing))
+        with pytest.raises(dg.Failure, match=r"answered NoSuchBucket to GetObject; custody doctor"):
+            dg.materialize([step], resources={"deployment": Deployment()})
+
+
 def test_a_check_whose_tables_are_not_made_passes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUSTODY_HOME", str(tmp_path))
-    nightly = assembled.defs.resolve_job_def("nightly_custody")
-    ran = nightly.execute_in_process(partition_key="2026-11-02", op_selection=["custody_checks"], raise_on_error=False)
+    job = assembled.defs.resolve_job_def("nightly_custody")
+    ran = job.execute_in_process(partition_key="2026-11-02", op_selection=["custody_checks"], raise_on_error=False)
     assert not ran.success
     assert not [found for found in ran.get_asset_check_evaluations() if found.passed]
+    publishing = job.execute_in_process(partition_key="2026-11-02", op_selection=["publish"], raise_on_error=False)
+    for step in (ran, publishing):
+        (failed,) = [event.step_failure_data for event in step.all_events if event.is_step_failure]
+        assert failed.user_failure_data is not None
+        assert "run the night again with all its steps" in str(failed.user_failure_data.description)
+
+
+def test_another_worker_tries_a_night_again_with_all_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy = "dagster/retry_strategy"
+    # One home has what the steps before the failed one made.
+    assert strategy not in (nightly.nightly_custody.tags or {})
+    shared = Settings.model_construct(nights_url="s3://nights")
+    with monkeypatch.context() as patched:
+        patched.setattr("custody_pipeline.defs.partitions.settings_at_import", lambda: shared)
+        jobs = importlib.reload(nightly)
+        found = [(job.tags or {}).get(strategy) for job in (jobs.nightly_custody, jobs.recheck_custody)]
+    importlib.reload(nightly)
+    assert found == ["ALL_STEPS", "ALL_STEPS"]

@@ -20,6 +20,7 @@ from custody_pipeline.definitions import defs
 from custody_pipeline.defs.failures import note_failure
 from custody_pipeline.defs.instance import PROCESS_TAG, open_instance, release_dead_runs, run_night
 from custody_pipeline.defs.resources import Deployment
+from custody_pipeline.load.raw_tables import RAW_TABLES
 from custody_pipeline.models.mapping_file import MappingError, load_mapping
 from custody_pipeline.settings import load_settings
 from custody_pipeline.warehouse.connection import Warehouse
@@ -66,6 +67,20 @@ def test_a_failed_step_is_an_exception_of_its_night(home: Path) -> None:
     assert "dagster/will_retry" not in run.tags or run.tags["dagster/will_retry"] == "false"
 
 
+def test_a_night_that_is_materialized_from_its_assets_notes_a_failure_and_some_assets_of_it_do_not(home: Path) -> None:
+    """Dagster runs a backfill that begins on the page of the assets in a job of its own, without hooks of ours."""
+    job = defs.resolve_implicit_global_asset_job_def()
+    some = [dg.AssetKey(["raw", table]) for table in RAW_TABLES["exports"]]
+    whole = list(defs.resolve_job_def("nightly_custody").asset_layer.selected_asset_keys)
+    with open_instance(load_settings()) as instance:
+        for chosen in (some, whole):
+            job.execute_in_process(
+                instance=instance, partition_key=str(NIGHT), asset_selection=chosen, raise_on_error=False
+            )
+    ((_, operator, what, *_),) = exceptions(home)
+    assert (operator, what) == ("nightly", "step exports failed")
+
+
 def test_a_refused_mapping_fails_a_step_once_with_the_message_of_the_command_line(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +105,19 @@ def test_a_failed_check_is_an_exception_that_names_it(home: Path, monkeypatch: p
     assert not result.success
     (found,) = exceptions(home)
     assert (found[2], "row_conservation" in found[3]) == ("step custody_checks failed", True)
+    with open_instance(load_settings()) as instance:
+        run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags["dagster/retry_on_asset_or_op_failure"] == "false"  # the rows stay as they are
+
+
+def test_a_recheck_runs_in_a_process_that_is_nicer_already(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only root may make a process less nice."""
+    niceness: list[int] = []
+    monkeypatch.setattr("os.getpriority", lambda *_: 15)
+    monkeypatch.setattr("os.setpriority", lambda *given: niceness.append(given[-1]))
+    run_night(load_settings(), NIGHT, job="recheck_custody")
+    assert niceness == [15]
 
 
 def test_a_failure_that_cannot_be_noted_stops_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
