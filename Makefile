@@ -71,7 +71,7 @@ check: $(VENV)/installed-dev check-sql
 	@echo "==> Import borders"
 	@$(BIN)/lint-imports --no-logo
 
-# The tests with every line counted that they run: about a seventh slower.
+# The tests, with a report of the lines that none of them runs.
 coverage: PYTEST_OPTIONS += --cov --cov-report=term:skip-covered
 coverage: test
 
