@@ -9,10 +9,11 @@ import base64
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
-import orjson
+import msgspec
 
 from custody_pipeline.evidence.cut.manifest import is_safe_path
 from custody_pipeline.io.objects import UploadError
@@ -55,7 +56,7 @@ def read_back(settings: Settings, destination: Path, *, client: S3Client | None 
         Every file of the copy, ordered by path.
 
     Raises:
-        UploadError: bytes arrived that do not have the checksum S3 has for them, or a key is no safe path.
+        UploadError: bytes arrived that do not have the checksum S3 has for them, or a key cannot be a file's path.
         TargetError: the prefix cannot be listed.
     """
     place = S3Location.parse(settings.require("publish_url"))
@@ -63,11 +64,21 @@ def read_back(settings: Settings, destination: Path, *, client: S3Client | None 
     destination.mkdir(parents=True, exist_ok=True)
     # Beside the copy, not in it: the copy holds nothing but the files in S3.
     stamps_file = destination.with_name(destination.name + ".read-back.json")
-    stamps: dict[str, str] = orjson.loads(stamps_file.read_bytes()) if stamps_file.exists() else {}
+    stamps = _stamps(stamps_file)
     entries = sorted(S3Reader(client, place).list(), key=lambda entry: entry.path)
-    for entry in entries:
-        if not is_safe_path(entry.path):
-            raise UploadError(f"{place}: the key {entry.path!r} cannot be a file's path")
+    wanted = {entry.path for entry in entries}
+    folders = {str(folder) for path in wanted for folder in PurePosixPath(path).parents}
+    for path in sorted(wanted):
+        if not is_safe_path(path) or path in folders:
+            raise UploadError(f"{place}: the key {path!r} cannot be a file's path")
+    # Before new files are fetched: the name of a file may be that of an old folder, or the reverse.
+    for old in sorted(destination.rglob("*"), reverse=True):
+        path = old.relative_to(destination).as_posix()
+        if old.is_dir() and not old.is_symlink():
+            if path not in folders:
+                old.rmdir()
+        elif path not in wanted:
+            old.unlink()
 
     def copy(entry: Entry) -> CopiedFile:
         target = destination / entry.path
@@ -81,19 +92,23 @@ def read_back(settings: Settings, destination: Path, *, client: S3Client | None 
         for done, file in enumerate(pool.map(copy, entries)):
             report("reading back", done, len(entries))
             copied.append(file)
-    wanted = {entry.path for entry in entries}
-    for path in destination.rglob("*"):
-        if path.is_file() and path.relative_to(destination).as_posix() not in wanted:
-            path.unlink()
-    write_whole(stamps_file, orjson.dumps({entry.path: entry.stamp for entry in entries}))
+    write_whole(stamps_file, msgspec.json.encode({entry.path: entry.stamp for entry in entries}))
     return copied
+
+
+def _stamps(path: Path) -> dict[str, str]:
+    """ETag of each file as it was fetched; none if that is not known."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def _fetch(client: S3Client, at: S3Location, target: Path) -> None:
     answer = client.get_object(Bucket=at.bucket, Key=at.key, ChecksumMode="ENABLED")
     hashed = hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
+    partial = target.with_name(f".{uuid4().hex}.partial")  # the name of no other object
     with partial.open("wb") as file:
         for chunk in answer["Body"].iter_chunks(_CHUNK):
             hashed.update(chunk)
