@@ -29,7 +29,7 @@ from custody_pipeline.evidence.cut.removal import (
     remains_path,
 )
 from custody_pipeline.evidence.log.note import Verifier
-from custody_pipeline.evidence.reader import read
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, read
 from custody_pipeline.extract.erased import erase_landing
 from custody_pipeline.forgetting.redacted import erase_records, erase_table, table_holds
 from custody_pipeline.io.night_keys import NO_KEYS, NightKeys
@@ -67,8 +67,8 @@ class SealedNight:
         opened = []
         for folder in sorted(found):
             if CUT_JSON in found[folder]:
-                data, signature = read(self.reader, folder + CUT_JSON), read(self.reader, folder + SIGNATURE)
-                opened.append(open_cut(data, signature, self.keys)[0])
+                data = read(self.reader, folder + CUT_JSON, MANIFEST_BYTES)
+                opened.append(open_cut(data, read(self.reader, folder + SIGNATURE, NOTE_BYTES), self.keys)[0])
         return opened
 
     def there(self, cut: Cut, chosen: Callable[[str], bool]) -> list[CutFile]:
@@ -79,16 +79,17 @@ class SealedNight:
     def key_statement(self, request_id: str) -> Cut | None:
         """The cut with the statement of a request to forget the night's key, if it is sealed."""
         for cut in reversed(self.cuts()):
-            stated = read(self.reader, cut.prefix + KEY_STATEMENT) if cut.file(KEY_STATEMENT) is not None else None
-            if stated is not None and decode_key_statement(stated).id == request_id:
-                return cut
+            if cut.file(KEY_STATEMENT) is not None:
+                stated = read(self.reader, cut.prefix + KEY_STATEMENT, MANIFEST_BYTES)
+                if decode_key_statement(stated).id == request_id:
+                    return cut
         return None
 
     def statement(self, request_id: str) -> tuple[Cut, Statement] | None:
         """The statement of a request, and its cut, if it is sealed."""
         for cut in reversed(self.cuts()):
             if cut.file(STATEMENT) is not None:
-                statement = decode_statement(read(self.reader, cut.prefix + STATEMENT))
+                statement = decode_statement(read(self.reader, cut.prefix + STATEMENT, MANIFEST_BYTES))
                 if statement.id == request_id:
                     return cut, statement
         return None

@@ -26,7 +26,7 @@ from custody_pipeline.evidence.log.cosignatures import (
 from custody_pipeline.evidence.log.keys import parse_public_keys
 from custody_pipeline.evidence.log.note import Verifier
 from custody_pipeline.evidence.log.tiles import TileTree
-from custody_pipeline.evidence.reader import FolderReader, Reader, read
+from custody_pipeline.evidence.reader import NOTE_BYTES, FolderReader, Reader, read
 from custody_pipeline.io.http import Session
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import write_whole
@@ -153,7 +153,7 @@ def _cosign(settings: Settings, target: str | None, cosigned: Callable[[Reader, 
             sealer.settle()
             return sealer.writes.replace_head(lambda head: cosigned(sealer.reader, verify_checkpoint(head, keys)))
     reader = FolderReader(Path(place))
-    checkpoint = cosigned(reader, verify_checkpoint(read(reader, HEAD), keys))
+    checkpoint = cosigned(reader, verify_checkpoint(read(reader, HEAD, NOTE_BYTES), keys))
     for path in (cosigned_path(checkpoint.head.size), HEAD):
         write_whole(Path(place, path), checkpoint.note.data)
     return checkpoint

@@ -30,10 +30,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import orjson
+import msgspec
 from filelock import FileLock
 
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, RECORDS, cut_prefix
+from custody_pipeline.evidence.reader import MANIFEST_BYTES
 from custody_pipeline.io.objects import get_object, head, put_bytes
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import write_whole
@@ -109,6 +110,13 @@ def publish_night(
         actor, at = Actor.of(settings), now or datetime.now(UTC)
         files = RevisionFiles(con, actor, night, tuple(tables), sealer, at, why, compressed, write_report, more)
         return _Run(con, actor, night, sealer, at, why, nights, files).publish()
+
+
+class _Noted(msgspec.Struct):
+    """What is being sealed: its content hash, and the digests of its files by path in the cut."""
+
+    content: str
+    files: dict[str, str]
 
 
 @dataclass
@@ -226,11 +234,11 @@ class _Run:
         return publication
 
     def _note(self, revision: int, content: str, exported: Mapping[str, ExportedFile]) -> None:
-        noted = {"content": content, "files": {path: file.sha256 for path, file in exported.items()}}
+        noted = msgspec.json.encode(_Noted(content, {path: file.sha256 for path, file in exported.items()}))
         if self.nights is not None:
-            put_bytes(self.client, orjson.dumps(noted), self._noted(self.nights, revision))
+            put_bytes(self.client, noted, self._noted(self.nights, revision))
         else:
-            write_whole(self.files.folder / f"r{revision:04d}.content", orjson.dumps(noted))
+            write_whole(self.files.folder / f"r{revision:04d}.content", noted)
 
     def _noted(self, nights: S3Location, revision: int) -> S3Location:
         """The object that tells every worker which content another one was sealing."""
@@ -239,18 +247,18 @@ class _Run:
     def _note_of(self, revision: int) -> bytes | None:
         if self.nights is not None:
             answer = get_object(self.client, self._noted(self.nights, revision))
-            return answer["Body"].read() if answer else None
+            return answer["Body"].read(MANIFEST_BYTES) if answer else None
         path = self.files.folder / f"r{revision:04d}.content"
         return path.read_bytes() if path.exists() else None
 
     def _is_noted(self, revision: int, content: str, cut: Cut) -> bool:
         """Whether this home, or one of several workers, was sealing `content`, and the cut has the files it made."""
-        note = self._note_of(revision)
-        if note is None:
+        try:
+            noted = msgspec.json.decode(self._note_of(revision) or b"", type=_Noted)
+        except (ValueError, RecursionError):  # none, or a damaged one: the files are compared
             return False
-        noted = orjson.loads(note)
         there = {file.path: file.sha256 for file in cut.files}
-        return bool(noted["content"] == content and noted["files"].items() <= there.items())
+        return noted.content == content and noted.files.items() <= there.items()
 
     def _seal(
         self, state: State, revision: int, exported: Mapping[str, ExportedFile], stated: Stated

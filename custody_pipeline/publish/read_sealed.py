@@ -28,7 +28,7 @@ from custody_pipeline.evidence.cut.manifest import (
 from custody_pipeline.evidence.cut.timestamp import stated_time
 from custody_pipeline.evidence.log.checkpoint import read_checkpoint
 from custody_pipeline.evidence.log.note import Verifier
-from custody_pipeline.evidence.reader import POINTER_BYTES, read
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, POINTER_BYTES, read
 from custody_pipeline.evidence.verify.copies import copies_of_tables
 from custody_pipeline.io.objects import digest, head
 from custody_pipeline.io.s3 import S3Location, s3_client
@@ -86,11 +86,11 @@ def read_sealed(settings: Settings, night: date) -> Sealed:
     except (ValueError, RecursionError) as error:
         raise CutError(f"{path} names no revision ({error}); run the night again: that writes it") from error
     prefix = cut_prefix(night.isoformat(), pointer.revision)
-    data, signature = read(reader, prefix + CUT_JSON), read(reader, prefix + SIGNATURE)
+    data, signature = read(reader, prefix + CUT_JSON, MANIFEST_BYTES), read(reader, prefix + SIGNATURE, NOTE_BYTES)
     keys = tuple(Verifier.parse(key) for key in decode_cut(data).keys)
     cut, signers = open_cut(data, signature, keys)
-    note = read(reader, prefix + CHECKPOINT)
-    timestamp = stated_time(read(reader, prefix + TIMESTAMP)) if cut.timestamped else None
+    note = read(reader, prefix + CHECKPOINT, NOTE_BYTES)
+    timestamp = stated_time(read(reader, prefix + TIMESTAMP, NOTE_BYTES)) if cut.timestamped else None
     return Sealed(cut, tuple(signers), read_checkpoint(note), note.decode(), timestamp)
 
 

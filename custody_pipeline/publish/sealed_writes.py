@@ -16,6 +16,7 @@ from custody_pipeline.evidence.cut.seal import HEAD, Draft, Write
 from custody_pipeline.evidence.log.checkpoint import Head, read_checkpoint
 from custody_pipeline.evidence.log.cosignatures import cosigned_path
 from custody_pipeline.evidence.log.note import NoteError
+from custody_pipeline.evidence.reader import NOTE_BYTES, TooLargeError
 from custody_pipeline.io.objects import (
     REFUSED,
     Stored,
@@ -182,9 +183,18 @@ class SealedWrites:
         return checkpoint
 
     def log_head(self) -> tuple[bytes, str] | None:
-        """The log's checkpoint and its ETag."""
+        """The log's checkpoint and its ETag; None if there is none.
+
+        Raises:
+            TooLargeError: the object is no checkpoint.
+        """
         answer = get_object(self.client, self.place / HEAD)
-        return None if answer is None else (answer["Body"].read(), answer["ETag"])
+        if answer is None:
+            return None
+        data = answer["Body"].read(NOTE_BYTES + 1)
+        if len(data) > NOTE_BYTES:
+            raise TooLargeError(f"{self.place / HEAD} has more than {NOTE_BYTES:,} bytes: it is no checkpoint")
+        return data, answer["ETag"]
 
 
 def _lock_arguments(lock: Lock | None) -> dict[str, Any]:

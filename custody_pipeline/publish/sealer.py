@@ -30,7 +30,7 @@ from custody_pipeline.evidence.cut.manifest import CHECKPOINT, CUT_JSON, RECORDS
 from custody_pipeline.evidence.cut.records import leaf_hash
 from custody_pipeline.evidence.cut.seal import CLAIM, HEAD, SEALING, Agreed, Bundle, Draft, Sealed, recover, seal
 from custody_pipeline.evidence.log.checkpoint import Head, InconsistentHeadError, read_checkpoint, verify_checkpoint
-from custody_pipeline.evidence.reader import TargetError, read
+from custody_pipeline.evidence.reader import NOTE_BYTES, TargetError, TooLargeError, read
 from custody_pipeline.io.objects import UploadError, put_bytes
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.bucket_reader import S3Reader
@@ -144,9 +144,13 @@ class Sealer:
         self.claims.check_bundle(bundle, state.head, signers)
         stored = self.writes.copy_into_cut(draft, self.claims.folder(bundle.id), bundle.content_types)
         files = [msgspec.structs.replace(file, version_id=stored[file.path].version_id) for file in draft.files]
+        claimed = next(file for file in draft.files if file.path == RECORDS)
         if records is None:
-            records = read(self.reader, f"{SEALING}{bundle.id}/{RECORDS}")
-        if hashlib.sha256(records).hexdigest() != next(file.sha256 for file in draft.files if file.path == RECORDS):
+            try:
+                records = read(self.reader, f"{SEALING}{bundle.id}/{RECORDS}", claimed.bytes)
+            except TooLargeError:
+                records = b""
+        if hashlib.sha256(records).hexdigest() != claimed.sha256:
             raise SealingError(f"{self.place / SEALING}{bundle.id}/{RECORDS} is not what was claimed")
         current = state
 
@@ -204,7 +208,8 @@ class Sealer:
         """A sealed night, read from the published place."""
         prefix, keys = cut_prefix(night, revision), [signer.verifier for signer in self.sealing.signers]
         found = SealedCuts(self.reader, keys).read(prefix + CUT_JSON)
-        return Sealed(found.cut, found.sha256, verify_checkpoint(read(self.reader, prefix + CHECKPOINT), keys), [])
+        checkpoint = verify_checkpoint(read(self.reader, prefix + CHECKPOINT, NOTE_BYTES), keys)
+        return Sealed(found.cut, found.sha256, checkpoint, [])
 
     def _head_before_claims(self) -> Head:
         """The head of a log that was written without claims, after the writes of a killed run are completed."""

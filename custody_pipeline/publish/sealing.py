@@ -29,6 +29,7 @@ from custody_pipeline.evidence.log.keys import (
     write_new_key,
 )
 from custody_pipeline.evidence.log.note import Signer, Verifier
+from custody_pipeline.evidence.reader import NOTE_BYTES
 from custody_pipeline.io.http import Session
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.kms import KmsSigner, kms_client
@@ -37,7 +38,6 @@ from custody_pipeline.settings import Settings, SettingsError
 _DEMO_KEY_NAME = "custody.local"
 _DEMO_KEY_FILE = "demo.key"
 _TIMEOUT_SECONDS = (10, 60)
-_LARGEST_TIMESTAMP = 1 << 20
 _GRANTED = (0, 1)  # RFC 3161, 2.4.2: granted, granted with modifications
 
 
@@ -208,7 +208,7 @@ def timestamper(url: str) -> Callable[[bytes], bytes]:
                 query = timestamp_request(data)
                 with session.post(url, data=query, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True) as answer:
                     answer.raise_for_status()
-                    response = answer.raw.read(_LARGEST_TIMESTAMP, decode_content=True)
+                    response = answer.raw.read(NOTE_BYTES, decode_content=True)
             _check_granted(response, data)
         except (requests.RequestException, HTTPError, ValueError) as error:
             raise TimestampUnavailableError(

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, CutError, cut_prefix, open_cut
 from custody_pipeline.evidence.log.note import NoteError
-from custody_pipeline.evidence.reader import TargetError, read
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetError, read
 from custody_pipeline.io.objects import digest, head
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.bucket_reader import S3Reader
@@ -114,7 +114,8 @@ def _held(
     for revision in revisions:
         prefix = cut_prefix(night.isoformat(), revision)
         try:
-            cut, _ = open_cut(read(reader, prefix + CUT_JSON), read(reader, prefix + SIGNATURE), keys)
+            data = read(reader, prefix + CUT_JSON, MANIFEST_BYTES)
+            cut, _ = open_cut(data, read(reader, prefix + SIGNATURE, NOTE_BYTES), keys)
         except (FileNotFoundError, TargetError, NoteError, CutError):
             continue  # nothing proves its content; `custody verify` reports the error
         for file in cut.files if cut.prefix == prefix else ():

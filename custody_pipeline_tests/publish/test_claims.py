@@ -25,7 +25,7 @@ from botocore.exceptions import ClientError
 from custody_pipeline.evidence.cut.manifest import decode_cut
 from custody_pipeline.evidence.log.keys import new_key, write_new_key
 from custody_pipeline.evidence.log.merkle import EMPTY_ROOT
-from custody_pipeline.evidence.reader import CLAIM_BYTES
+from custody_pipeline.evidence.reader import CLAIM_BYTES, TargetError
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
@@ -391,6 +391,40 @@ def test_staged_records_that_were_exchanged_are_not_sealed(memory_s3: S3Client, 
     memory_s3.put_object(Bucket=BUCKET, Key=f"prod/{staged}", Body=true.replace(b"r", b"s"))
     with pytest.raises(SealingError, match="is not what was claimed"):
         homes("home", days=1).publish(memory_s3)
+
+
+class Endless:
+    """The body of an object that somebody made too large for any memory."""
+
+    def read(self, size: int | None = None) -> bytes:
+        assert size is not None, "it is read without a limit"
+        return b"x" * size
+
+    def close(self) -> None: ...
+
+
+def endless(client: S3Client, *names: str) -> Any:
+    def get(method: Any, **request: Any) -> Any:
+        answer = method(**request)
+        if request["Key"].endswith(names):
+            answer |= {"ContentLength": 1 << 40, "Body": Endless()}
+        return answer
+
+    return Replaced(client, get_object=get)
+
+
+@pytest.mark.usefixtures("pending")
+def test_staged_records_without_an_end_are_not_sealed(memory_s3: S3Client, homes: Homes) -> None:
+    with pytest.raises(SealingError, match="is not what was claimed"):
+        homes("home", days=1).publish(endless(memory_s3, "records.ndjson"))
+
+
+def test_notes_without_an_end_are_refused(memory_s3: S3Client, homes: Homes) -> None:
+    first, other = homes("first"), homes("other")
+    assert first.publish(memory_s3) == 1
+    for name in ("log/checkpoint", "cut.json", "cut.json.sig"):
+        with pytest.raises(TargetError, match="has more than"):
+            other.publish(endless(memory_s3, name))
 
 
 def test_a_claim_whose_answer_was_lost_is_carried_out(memory_s3: S3Client, homes: Homes) -> None:

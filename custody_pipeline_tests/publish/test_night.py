@@ -472,16 +472,26 @@ def test_a_file_of_a_killed_run_that_the_cut_does_not_name_is_removed(night: One
     assert left_over not in objects()
 
 
-def test_an_event_that_is_no_content_makes_no_revision_of_a_sealed_one_whose_run_was_killed(night: OneNight) -> None:
-    """The run dies after the cut is sealed, before the first current copy."""
+def die_once_sealed(copy: Any, **request: Any) -> Any:
+    """Die after the cut is sealed, before the first current copy."""
+    if request["Key"].startswith(("prod/parquet/", "prod/csv/")):
+        raise Killed
+    return copy(**request)
 
-    def die(copy: Any, **request: Any) -> Any:
-        if request["Key"].startswith(("prod/parquet/", "prod/csv/")):
-            raise Killed
-        return copy(**request)
 
+@pytest.mark.parametrize("damaged", [b"{", b'{"content":"x"}', b"[" * 100_000])
+def test_without_its_note_a_sealed_revision_is_known_by_its_files(night: OneNight, damaged: bytes) -> None:
     with pytest.raises(Killed):
-        night.publish(Replaced(night.s3, copy_object=die), tables=TABLES)
+        night.publish(Replaced(night.s3, copy_object=die_once_sealed), tables=TABLES)
+    (note,) = (night.settings.home / "publish").glob("date=*/r0001.content")
+    note.write_bytes(damaged)
+    assert night.publish(tables=TABLES).revision == 1
+    assert night.con.execute("SELECT revision FROM raw.publications").fetchall() == [(1,)]
+
+
+def test_an_event_that_is_no_content_makes_no_revision_of_a_sealed_one_whose_run_was_killed(night: OneNight) -> None:
+    with pytest.raises(Killed):
+        night.publish(Replaced(night.s3, copy_object=die_once_sealed), tables=TABLES)
     sealed = {key: data for key, data in objects().items() if key.startswith("cuts/")}
     of_the_night = {"partition_date": NIGHT, "conversation_id": "", "recording_id": ""}
     insert(night.con, "custody.custody_events", **of_the_night, action="exception")
@@ -553,6 +563,27 @@ def test_a_key_that_leads_out_of_the_folder_is_refused(settings: Settings, memor
     with pytest.raises(UploadError, match="cannot be a file"):
         read_back(settings, tmp_path / "published")
     assert not (tmp_path / "outside").exists()
+
+
+def test_a_key_that_is_also_the_folder_of_another_is_refused(
+    settings: Settings, memory_s3: S3Client, tmp_path: Path
+) -> None:
+    folder = tmp_path / "published"
+    for key in ("a", "a/b", "a.partial"):
+        memory_s3.put_object(Bucket=BUCKET, Key=f"prod/{key}", Body=key.encode())
+    with pytest.raises(UploadError, match="the key 'a' cannot be a file"):
+        read_back(settings, folder)
+    assert list(folder.iterdir()) == []
+    # One after the other they are a file and a folder of the same name.
+    for gone in ("a", "a/b"):
+        memory_s3.put_object(Bucket=BUCKET, Key="prod/a", Body=b"a")
+        memory_s3.put_object(Bucket=BUCKET, Key="prod/a/b", Body=b"a/b")
+        memory_s3.delete_object(Bucket=BUCKET, Key=f"prod/{gone}")
+        (tmp_path / "published.read-back.json").write_bytes(b"{")
+        copied = read_back(settings, folder)
+        assert {file.path: (folder / file.path).read_text() for file in copied} == {
+            path: path for path in ("a", "a/b", "a.partial") if path != gone
+        }
 
 
 def test_a_cut_is_timestamped_by_an_authority_that_verification_knows(night: OneNight, tmp_path: Path) -> None:

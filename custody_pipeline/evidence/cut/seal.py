@@ -46,7 +46,7 @@ from custody_pipeline.evidence.log.checkpoint import (
 from custody_pipeline.evidence.log.merkle import ProofError, consistency_proof
 from custody_pipeline.evidence.log.note import Signer, Verifier
 from custody_pipeline.evidence.log.tiles import TileError, TileTree, append
-from custody_pipeline.evidence.reader import Reader, read
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, Reader, read
 
 LOG = "log/"
 HEAD = "log/checkpoint"
@@ -309,10 +309,10 @@ def _cuts_beyond(reader: Reader, keys: Sequence[Verifier], head: Head) -> dict[i
         if not entry.path.endswith("/" + cuts.CUT_JSON):
             continue
         prefix = entry.path.removesuffix(cuts.CUT_JSON)
-        checkpoint = verify_checkpoint(read(reader, prefix + cuts.CHECKPOINT), keys, head.origin)
+        checkpoint = verify_checkpoint(read(reader, prefix + cuts.CHECKPOINT, NOTE_BYTES), keys, head.origin)
         if checkpoint.head.size <= head.size:
             continue
-        data = read(reader, entry.path)
+        data = read(reader, entry.path, MANIFEST_BYTES)
         first = cuts.decode_cut(data).log.first
         if first in beyond:
             raise SealError(f"{prefix} and {beyond[first][0]} both begin at leaf {first}: there were two writers")

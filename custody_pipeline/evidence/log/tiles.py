@@ -19,7 +19,7 @@ from custody_pipeline.evidence.log.merkle import (
     node_hash,
     range_root,
 )
-from custody_pipeline.evidence.reader import Reader, read
+from custody_pipeline.evidence.reader import NOTE_BYTES, Reader, TooLargeError, read
 
 WIDTH = 256
 """Hashes in a full tile."""
@@ -94,13 +94,19 @@ class TileTree:
             raise TileError(f"a tree of {self.size} leaves has no tile {index} at level {level}")
         for path in dict.fromkeys((tile_path(level, index, width), tile_path(level, index))):
             try:
-                data = self._fresh[path] if path in self._fresh else read(self._reader, self._prefix + path)
+                data = self._fresh[path] if path in self._fresh else self._read(path)
             except FileNotFoundError:
                 continue
             if len(data) < width * HASH_BYTES or len(data) % HASH_BYTES:
                 raise TileError(f"{self._prefix}{path} has {len(data)} bytes; {width * HASH_BYTES} are needed")
             return data[: width * HASH_BYTES]
         raise TileError(f"{self._prefix}{tile_path(level, index, width)} is missing")
+
+    def _read(self, path: str) -> bytes:
+        try:
+            return read(self._reader, self._prefix + path, NOTE_BYTES)
+        except TooLargeError as error:
+            raise TileError(str(error)) from error
 
     def node(self, level: int, index: int) -> bytes:
         """Hash of the complete subtree (level, index)."""
