@@ -12,6 +12,7 @@ import sqlite3
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -81,7 +82,9 @@ def ending_of(error: Exception) -> tuple[str, int]:
 def _not_utf8() -> list[str]:
     """Arguments of the command line, the working folder, and names of settings, whose text is not UTF-8."""
     texts = {value: name for name, value in os.environ.items() if "CUSTODY" in name}
-    texts |= {name: name for name in (*sys.argv, os.environ.get("PWD", ""))}
+    texts |= {name: name for name in sys.argv}
+    with suppress(FileNotFoundError):  # somebody removed it
+        texts[str(Path.cwd())] = str(Path.cwd())
     return [escaped(told) for text, told in texts.items() if os.fsencode(text) != text.encode(errors="replace")]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import shutil
 import subprocess
+import sys
 import warnings
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -27,6 +29,7 @@ from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.landing_files import line_of
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.operations.attached_files import Attached, Item
+from custody_pipeline.operations.endings import ending_of
 from custody_pipeline.operations.packaging import PackageError, package
 from custody_pipeline.operations.verification import verify_target
 from custody_pipeline.settings import Settings, load_settings
@@ -307,6 +310,26 @@ def test_a_file_keeps_its_extension_and_gets_one_without_it(tmp_path: Path, name
     row = {"object_uri": f"s3://exports/year=2026/conversation_id=1.2/{name}"}
     item = Item("r", cast("RecordProof", SimpleNamespace(row=row)))
     assert Attached.of(item, "audio", tmp_path).place == f"data/audio/r.{suffix}"
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_folder_whose_name_is_not_utf8_is_refused_before_anything_is_written(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    """A package's register and its custody events name the folder. No shell need have told where the command runs."""
+    place = tmp_path / os.fsdecode(b"disk \xff")
+    place.mkdir()
+    folder = Path("case") if inside else place / "case"
+    monkeypatch.chdir(place if inside else tmp_path)
+    monkeypatch.delenv("PWD", raising=False)
+    monkeypatch.setattr(sys, "argv", ["custody", "package", "--to", str(folder)])
+    registered = list((deployment.settings.home / "package-register").iterdir())
+    with pytest.raises(UnicodeEncodeError) as refused:
+        deployment.package(folder, CHOSEN)
+    told, status = ending_of(refused.value)
+    assert (status, told.endswith("; name it in UTF-8"), "disk \\udcff" in told) == (64, True, True)
+    assert list(place.iterdir()) == []
+    assert list((deployment.settings.home / "package-register").iterdir()) == registered
 
 
 def test_what_cannot_be_produced_leaves_nothing_behind(
