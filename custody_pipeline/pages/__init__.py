@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 
 from custody_pipeline.distribution import PACKAGE_DIR
+from custody_pipeline.io.escaping import escaped
 
 
 def render(templates: Path, name: str, **values: Any) -> str:
@@ -34,6 +35,14 @@ def environment(templates: Path, *, trim: bool = True) -> jinja2.Environment:
         loader=jinja2.FileSystemLoader([templates, PACKAGE_DIR / "pages" / "templates"]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_visible,
         trim_blocks=trim,
         lstrip_blocks=trim,
     )
+
+
+def _visible(value: Any) -> Any:
+    """A text with an escape for each invisible character that is no white space: U+202E would turn a line around."""
+    if not isinstance(value, str) or value.isprintable() or hasattr(value, "__html__"):
+        return value
+    return "".join(character if character.isspace() else escaped(character) for character in value)

@@ -10,7 +10,7 @@ import pytest
 
 from custody_pipeline.evidence.reader import POINTER_BYTES
 from custody_pipeline.operations import organisations
-from custody_pipeline.operations.organisations import page, read_organisations, rows
+from custody_pipeline.operations.organisations import Row, page, read_organisations, rows
 from custody_pipeline.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -64,3 +64,9 @@ def test_a_list_that_is_none_is_refused_with_its_line(text: str, tmp_path: Path)
     listed.write_text(text)
     with pytest.raises(SettingsError, match="expected"):
         read_organisations(listed)
+
+
+def test_no_character_of_a_page_turns_its_line_around_or_is_hidden() -> None:
+    shown = page([Row("acme\u202egnp.exe\x1b[2J\u2066<b>", problem="two\nlines, an\u00a0é and \u200b")])
+    assert r"acme\u202egnp.exe\x1b[2J\u2066&lt;b&gt;" in shown
+    assert "two\nlines, an\u00a0é and \\u200b" in shown
