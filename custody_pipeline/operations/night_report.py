@@ -270,7 +270,7 @@ def _tags(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
     for row in rows:
         row["lost"] = row["expected"] - row["present"]
         row["percent"] = _percent(row["present"], row["expected"])
-        row["file"] = f"tag-{re.sub(r'[^A-Za-z0-9]+', '-', row['column_name'].removeprefix('custom_data_'))}"
+        row["file"] = file_of_tag(row["column_name"])
         row["since"] = row["since"] if row["lost"] else "–"
         counted = (
             ("set nowhere", "missing"), ("empty", "empty"), ("on another participant", "elsewhere"),
@@ -282,6 +282,11 @@ def _tags(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
         where = f"{row['queue'] or 'no queue'}{script}: {row['at_worst']} of {row['of_worst']}"
         row["worst"] = where if row["lost"] else "–"
     return rows
+
+
+def file_of_tag(column: str) -> str:
+    """The name of a tag's file of rows: another one for each column."""
+    return f"tag-{re.sub(r'[^A-Za-z0-9]', '-', column.removeprefix('custom_data_'))}"
 
 
 def _percent(part: int, whole: int) -> str:

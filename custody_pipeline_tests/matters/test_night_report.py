@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
 from custody_pipeline.operations.explain import GapFilter, gaps
-from custody_pipeline.operations.night_report import Scope, night_report, write_report
+from custody_pipeline.operations.night_report import Scope, file_of_tag, night_report, write_report
 from custody_pipeline_tests.matters.conftest import NIGHT
 
 if TYPE_CHECKING:
@@ -45,6 +45,11 @@ def test_every_number_of_the_page_opens_as_many_rows(night: Published, tmp_path:
     reasons = [reason for row in night.rows for reason in row["gap_reasons"]]
     assert found["TAG_NEVER_SET.csv"] == reasons.count("TAG_NEVER_SET") > 0
     assert found["tag-legal-hold.csv"] == sum(not row["custom_data_legal_hold"] for row in night.rows)
+
+
+def test_no_two_tags_have_one_file_of_rows() -> None:
+    assert file_of_tag("custom_data_legal_hold") == "tag-legal-hold"
+    assert len({file_of_tag(f"custom_data_{name}") for name in ("a_b", "a__b", "a_b_", "ab")}) == 4
 
 
 def test_the_page_has_no_script_and_fetches_nothing(night: Published, tmp_path: Path) -> None:
