@@ -32,7 +32,7 @@ from custody_pipeline.io.objects import pages_of
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping import TagMapping
-from custody_pipeline.models.run import prepare, run_models
+from custody_pipeline.models.run import materialize, prepare, run_models
 from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.current_copies import publication_of
@@ -53,11 +53,11 @@ from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.bookkeeping import append_published_columns
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.content_hash import NO_CONTENT, PUBLISHED_TABLES, night_content_sha256
-from custody_pipeline.warehouse.erasures import Request, Tombstone, keep_request, requests_of
+from custody_pipeline.warehouse.erasures import Request, Tombstone, keep_request, requests_of, write_erasures
 from custody_pipeline.warehouse.ledger import Actor
 from custody_pipeline.warehouse.night_states import mark_nights
 from custody_pipeline.warehouse.snapshot import log_beside, snapshot_for_analysts
-from custody_pipeline.warehouse.sql_files import load_models
+from custody_pipeline.warehouse.sql_files import SqlModel, load_models
 from custody_pipeline.warehouse.sql_text import table_columns
 
 _WITHOUT_ROWS = frozenset({"failed", "not_configured"})
@@ -145,10 +145,18 @@ def _rebuilt(settings: Settings, mapping: TagMapping, say: Callable[[str], None]
                 _restore_request(sources, one.cut)
             receipts = landed_receipts(sources)
             prepare(con)
-            found = []
+            write_erasures(con, settings)
+            loaded = {}
             for night in sorted(receipts.keys() | sources.cuts.keys()):
+                say(f"loading the night of {night}")
+                loaded[night] = _load_night(con, sources, night, receipts.get(night, []))
+                for _ in materialize(con, _placing_models(), night, mapping, settings):
+                    pass
+            found = []
+            for night, (loads, lost) in loaded.items():
                 say(f"rebuilding the night of {night}")
-                found.append(_rebuild_night(con, sources, mapping, night, receipts.get(night, [])))
+                revision, differing = _model_night(con, sources, mapping, night)
+                found.append(RebuiltNight(night, loads, revision, differing, lost))
             mark_nights(con, settings)
         beside.warehouse_path.rename(settings.warehouse_path)
     finally:
@@ -156,9 +164,18 @@ def _rebuilt(settings: Settings, mapping: TagMapping, say: Callable[[str], None]
     return found
 
 
-def _rebuild_night(
-    con: duckdb.DuckDBPyConnection, sources: Sources, mapping: TagMapping, night: date, receipts: list[str]
-) -> RebuiltNight:
+def _placing_models() -> list[SqlModel]:
+    """What places ids in a night: a night leaves out recordings that a list of it names and a later night has."""
+    models, wanted = load_models(), ["staging.placed_ids"]
+    for key in wanted:
+        wanted += [table for table in models[key].depends_on if table.startswith("staging.") and table in models]
+    return [model for key, model in models.items() if key in wanted]
+
+
+def _load_night(
+    con: duckdb.DuckDBPyConnection, sources: Sources, night: date, receipts: list[str]
+) -> tuple[int, tuple[str, ...]]:
+    """Load a night, its publications and its acts. Returns the number of loads, and the landing files that are gone."""
     loads: list[tuple[Landing, Path]] = []
     lost: list[str] = []
     for uri in receipts:
@@ -173,9 +190,16 @@ def _rebuild_night(
         _restore_publication(con, sources, night, one)
     if cuts:
         _restore_acts(con, sources, cuts[-1].cut)
+    return len(loads), tuple(lost)
+
+
+def _model_night(
+    con: duckdb.DuckDBPyConnection, sources: Sources, mapping: TagMapping, night: date
+) -> tuple[int | None, tuple[str, ...]]:
+    """Model a night. Returns its newest revision, and the tables that differ from it."""
     run_models(con, load_models(), night, mapping, sources.settings)
-    if not cuts:
-        return RebuiltNight(night, len(loads), None, lost=tuple(lost))
+    if not (cuts := sources.cuts.get(night, [])):
+        return None, ()
     newest = cuts[-1].cut
     differing = differing_tables(con, night, newest)
     append_published_columns(con, night, revision=newest.revision, published_at=_moment(newest.sealed_at))
@@ -184,7 +208,7 @@ def _rebuild_night(
             "UPDATE raw.publications SET content_sha256 = ? WHERE partition_date = ? AND revision = ?",
             [night_content_sha256(con, night), night, newest.revision],
         )
-    return RebuiltNight(night, len(loads), newest.revision, differing, tuple(lost))
+    return newest.revision, differing
 
 
 def _loads_of_cuts(sources: Sources, night: date) -> Iterator[tuple[Landing, Path]]:

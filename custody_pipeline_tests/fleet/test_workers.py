@@ -16,7 +16,9 @@ from custody_pipeline.fleet.overview import overview
 from custody_pipeline.fleet.shards import NightWarehouse
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.models.mapping_file import load_mapping
+from custody_pipeline.models.run import run_models
 from custody_pipeline.night import Night, run
+from custody_pipeline.operations import rebuild as rebuild_module
 from custody_pipeline.operations.explain import GapFilter, explain, gaps, record_explained
 from custody_pipeline.operations.rebuild import RebuiltNight, rebuild
 from custody_pipeline.operations.status import nights
@@ -75,7 +77,14 @@ class Fleet:
     def one_machine(self) -> tuple[Settings, list[RebuiltNight]]:
         """A home with one warehouse, made from the same landing files."""
         settings = self.at("one", self.days[0]).model_copy(update={"nights_url": None})
-        return settings, rebuild(settings, load_mapping(settings.mapping_path), lambda _: None)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(rebuild_module, "run_models", self._run_models_after_all_nights_are_placed)
+            return settings, rebuild(settings, load_mapping(settings.mapping_path), lambda _: None)
+
+    def _run_models_after_all_nights_are_placed(self, con: duckdb.DuckDBPyConnection, *given: Any) -> dict[str, int]:
+        placed = con.execute("SELECT DISTINCT partition_date FROM staging.placed_ids WHERE is_placed ORDER BY ALL")
+        assert [night for (night,) in placed.fetchall()] == self.days
+        return run_models(con, *given)
 
 
 def new_fleet(folder: Path, stack: ExitStack, days: list[date]) -> Fleet:
