@@ -78,7 +78,7 @@ def interval_of(text: object) -> tuple[datetime, datetime]:
         ApiError: 400, invalid.date.
     """
     try:
-        start, end = (_moment(part) for part in str(text).split("/"))
+        start, end = (moment_of(part) for part in str(text).split("/"))
     except ValueError as error:
         raise ApiError(400, "invalid.date", "interval must be two ISO 8601 times, start/end.") from error
     if start >= end:
@@ -86,7 +86,8 @@ def interval_of(text: object) -> tuple[datetime, datetime]:
     return start, end
 
 
-def _moment(text: str) -> datetime:
+def moment_of(text: str) -> datetime:
+    """An ISO 8601 time, UTC if it names no zone. Raises ValueError for any other text."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -103,13 +104,9 @@ def page_of(request: Request, items: Sequence[T], write: Callable[[T], Any], *, 
         "total": len(items),
         "pageCount": pages,
         "selfUri": _page_uri(request, page),
-        "firstUri": _page_uri(request, 1),
-        "lastUri": _page_uri(request, max(1, pages)),
     }
     if page < pages:
         document["nextUri"] = _page_uri(request, page + 1)
-    if page > 1:
-        document["previousUri"] = _page_uri(request, page - 1)
     return document
 
 

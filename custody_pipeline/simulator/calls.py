@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from custody_pipeline.simulator import faults
-from custody_pipeline.simulator.structure import INTEGRATION_ID, Division, Queue
+from custody_pipeline.simulator.structure import Division, Queue
 
 SEEN_AFTER_END = timedelta(minutes=10)
 
@@ -129,9 +129,6 @@ class ExportJob:
     interval_end: datetime
     requested_at: datetime
     include_sensitive: bool = False
-    include_screen: bool = True
-    include_policy_based: bool = True
-    integration_id: str = INTEGRATION_ID
     on_request: bool = False
 
     def selects(self, start: datetime, end: datetime) -> bool:

@@ -46,7 +46,6 @@ class ConversationRoutes:
             Route(f"{jobs}/availability", self._availability, methods=["GET"]),
             Route(jobs, self._create_job, methods=["POST"]),
             Route(f"{jobs}/{{job_id}}", self._get_job, methods=["GET"]),
-            Route(f"{jobs}/{{job_id}}", self._delete_job, methods=["DELETE"]),
             Route(f"{jobs}/{{job_id}}/results", self._results, methods=["GET"]),
             Route("/api/v2/analytics/conversations/details/query", self._query, methods=["POST"]),
             Route("/api/v2/analytics/conversations/{conversation_id}/details", self._one_details, methods=["GET"]),
@@ -112,11 +111,6 @@ class ConversationRoutes:
             document["completionDate"] = iso(job.submitted)
         return json_response(document)
 
-    async def _delete_job(self, request: Request) -> Response:
-        self._job(request)
-        del self.world.details_jobs[request.path_params["job_id"]]
-        return Response(status_code=204)
-
     async def _results(self, request: Request) -> Response:
         """A page of at most 1,000; the second page is always empty and has a cursor."""
         job = self._job(request)
@@ -149,8 +143,6 @@ class ConversationRoutes:
             if night.start_of(index) >= night.watermark:
                 return
             conversation = night.conversation(index)
-            if conversation.id in self.world.deleted:
-                continue
             earliest = conversation.start if job.by_start_day else conversation.end
             if earliest >= job.start and not conversation.faults.keys() & NOT_IN_DETAILS:
                 yield conversation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,11 +15,13 @@ from custody_pipeline.simulator.answers import body_of, interval_of, json_respon
 from custody_pipeline.simulator.api_documents import Document, division_uri, iso
 from custody_pipeline.simulator.conversation_builder import AGENTS
 from custody_pipeline.simulator.identity import uuid_for
+from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.state import CLIENT_ID, ApiError, World, decode_cursor, encode_cursor, found_in
 from custody_pipeline.simulator.structure import (
     DIVISIONS,
     FLOW_ID,
     FLOW_NAME,
+    HOME_DIVISION,
     ORGANIZATION_ID,
     ORGANIZATION_NAME,
     PUBLISHED_SCRIPTS,
@@ -28,7 +31,7 @@ from custody_pipeline.simulator.structure import (
     Queue,
 )
 
-FLOWS = {FLOW_ID: FLOW_NAME}
+_FLOWS = {FLOW_ID: FLOW_NAME}
 _SCOPE = ("analytics", "architect", "audits", "authorization", "conversations", "processautomation", "recordings")
 _TOPICS = (
     "v2.detail.events.conversation.{id}.acd.end",
@@ -74,9 +77,9 @@ class PlatformRoutes:
             Route(f"{triggers}/topics", self._topics, methods=["GET"]),
             Route(triggers, self._list_triggers, methods=["GET"]),
             Route(triggers, self._create_trigger, methods=["POST"]),
-            Route(f"{triggers}/{{trigger_id}}", self._get_trigger, methods=["GET"]),
             Route(f"{triggers}/{{trigger_id}}", self._put_trigger, methods=["PUT"]),
             Route(f"{triggers}/{{trigger_id}}", self._delete_trigger, methods=["DELETE"]),
+            Route("/api/v2/gdpr/requests", self._gdpr_requests, methods=["GET"]),
         ]
 
     async def _who_am_i(self, _: Request) -> Response:
@@ -116,7 +119,7 @@ class PlatformRoutes:
         return {
             "id": script.id,
             "name": script.name,
-            "division": {"id": DIVISIONS[0].id, "name": DIVISIONS[0].name, "selfUri": division_uri(DIVISIONS[0].id)},
+            "division": _division_reference(),
             "versionId": script.version_id,
             "createdDate": published,
             "modifiedDate": published,
@@ -136,6 +139,10 @@ class PlatformRoutes:
         users = [user for user in AGENTS if state in {"any", _user_state(user)}]
         return json_response(page_of(request, users, _user_document))
 
+    async def _gdpr_requests(self, request: Request) -> Response:
+        """Nobody has asked for deletion."""
+        return json_response(page_of(request, (), dict))
+
     # Flows
 
     async def _export_flows(self, request: Request) -> Response:
@@ -143,7 +150,7 @@ class PlatformRoutes:
         if not isinstance(flows, list) or not flows:
             raise ApiError(400, "bad.request", "flows must have at least one entry.")
         for entry in flows:
-            found_in(FLOWS, str((entry.get("flow") or {}).get("id")), "flow")
+            found_in(_FLOWS, str((entry.get("flow") or {}).get("id")), "flow")
         job_id = self.world.new_id("flow-export")
         self.world.flow_exports[job_id] = flows[0]["flow"]["id"]
         uri = f"/api/v2/flows/export/jobs/{job_id}"
@@ -160,7 +167,7 @@ class PlatformRoutes:
 
     async def _flow_yaml(self, request: Request) -> Response:
         """A flow with two paths: one keeps consent and language in participant data, the other loses the consent."""
-        found_in(FLOWS, request.path_params["flow_id"], "flow")
+        found_in(_FLOWS, request.path_params["flow_id"], "flow")
         export = importlib.resources.files(__package__).joinpath("main_ivr.yaml").read_bytes()
         return Response(export, media_type="application/yaml")
 
@@ -214,73 +221,39 @@ class PlatformRoutes:
         return {"id": transaction_id, "state": state, "startDate": iso(self.world.now)} | given
 
     def _audit_entries(self, query: dict[str, Any]) -> list[Document]:
-        """Audits of recordings: one view for each of the night's first conversations, and some deletions."""
-        if "serviceName" not in query:
-            return self._quality_entries(query)
-        if query["serviceName"] != "Quality":
+        """The entries of an interval about recordings; other services than Quality have none."""
+        if query.get("serviceName", "Quality") != "Quality":
             return []
         start, end = interval_of(query["interval"])
-        entries = []
-        for night in self.world.nights:
-            for conversation in night.conversations(end=40):
-                viewed = conversation.end + timedelta(hours=1)
-                if not start <= viewed < min(end, self.world.now):
-                    continue
-                item = conversation.recordings[0]
-                entries.append(
-                    {
-                        "id": uuid_for("audit", item.id),
-                        "userHomeOrgId": ORGANIZATION_ID,
-                        "user": {"id": item.user_ids[0], "name": "Reviewer"},
-                        "client": {"id": CLIENT_ID},
-                        "remoteIp": ["192.0.2.10"],
-                        "serviceName": "Quality",
-                        "level": "USER",
-                        "eventDate": iso(viewed),
-                        "action": "View",
-                        "entity": {"id": item.id, "name": "Recording"},
-                        "entityType": "Recording",
-                        "status": "SUCCESS",
-                        "propertyChanges": [],
-                        "context": {"conversationId": conversation.id},
-                    }
-                )
-        return entries
+        made = _views if "serviceName" in query else self._interactions
+        entries = (entry for night in self.world.nights for entry in made(night))
+        # Times of one form: they sort as texts.
+        return [entry for entry in entries if iso(start) <= entry["eventDate"] < iso(min(end, self.world.now))]
 
-    def _quality_entries(self, query: dict[str, Any]) -> list[Document]:
-        """The same in the words of the interaction audits, with downloads, and the deletions."""
-        start, end = interval_of(query["interval"])
-        entries = []
-        for night in self.world.nights:
-            deleted = {night.conversation(index).id for index in night.planting.indexes(["RECORDING_DELETED"])}
-            seen = {item.id: item for item in night.conversations(end=40)}
-            seen |= {name: self.world.conversation(name) for name in deleted - seen.keys()}
-            for number, conversation in enumerate(seen.values()):
-                for item in conversation.recordings[:1]:
-                    gone = "RECORDING_DELETED" in item.faults
-                    action = "Delete" if gone else "Download" if number % 5 == 0 else "Read"
-                    acted = conversation.end + timedelta(hours=1 if gone else 2)
-                    if not start <= acted < min(end, self.world.now):
-                        continue
-                    entries.append(
-                        {
-                            "id": uuid_for("quality-audit", item.id),
-                            "userHomeOrgId": ORGANIZATION_ID,
-                            "user": {"id": item.user_ids[0], "selfUri": f"/api/v2/users/{item.user_ids[0]}"},
-                            "client": {"id": uuid_for("client", "browser")},
-                            "remoteIps": ["192.0.2.10"],
-                            "serviceName": "RecordingService" if gone else "RecordingPlaybackService",
-                            "level": "User",
-                            "eventDate": iso(acted),
-                            "action": action,
-                            "entity": {"id": item.id},
-                            "entityType": "Recording",
-                            "status": "Success",
-                            "propertyChanges": [],
-                            "context": {"conversationId": conversation.id},
-                        }
-                    )
-        return entries
+    def _interactions(self, night: Organization) -> Iterator[Document]:
+        """Readings, downloads and deletions, in the words of the interaction audits."""
+        deleted = {night.conversation(index).id for index in night.planting.indexes(["RECORDING_DELETED"])}
+        seen = {item.id: item for item in night.conversations(end=40)}
+        seen |= {name: self.world.conversation(name) for name in deleted - seen.keys()}
+        for number, conversation in enumerate(seen.values()):
+            item = conversation.recordings[0]
+            gone = "RECORDING_DELETED" in item.faults
+            yield {
+                "id": uuid_for("quality-audit", item.id),
+                "userHomeOrgId": ORGANIZATION_ID,
+                "user": {"id": item.user_ids[0], "selfUri": f"/api/v2/users/{item.user_ids[0]}"},
+                "client": {"id": uuid_for("client", "browser")},
+                "remoteIps": ["192.0.2.10"],
+                "serviceName": "RecordingService" if gone else "RecordingPlaybackService",
+                "level": "User",
+                "eventDate": iso(conversation.end + timedelta(hours=1 if gone else 2)),
+                "action": "Delete" if gone else "Download" if number % 5 == 0 else "Read",
+                "entity": {"id": item.id},
+                "entityType": "Recording",
+                "status": "Success",
+                "propertyChanges": [],
+                "context": {"conversationId": conversation.id},
+            }
 
     # Triggers
 
@@ -298,9 +271,6 @@ class PlatformRoutes:
         uri = f"/api/v2/processautomation/triggers/{trigger_id}"
         self.world.triggers[trigger_id] = given | {"id": trigger_id, "version": 1, "selfUri": uri}
         return json_response(self.world.triggers[trigger_id], 201)
-
-    async def _get_trigger(self, request: Request) -> Response:
-        return json_response(self._trigger(request))
 
     async def _put_trigger(self, request: Request) -> Response:
         known, given = self._trigger(request), await body_of(request)
@@ -335,12 +305,37 @@ def _trigger_of(document: dict[str, Any]) -> dict[str, Any]:
     return {name: document[name] for name in (*_REQUIRED, *optional) if document.get(name) is not None}
 
 
+def _views(night: Organization) -> Iterator[Document]:
+    """A view of each of the night's first conversations, in the words of the platform's audits."""
+    for conversation in night.conversations(end=40):
+        item = conversation.recordings[0]
+        yield {
+            "id": uuid_for("audit", item.id),
+            "userHomeOrgId": ORGANIZATION_ID,
+            "user": {"id": item.user_ids[0], "name": "Reviewer"},
+            "client": {"id": CLIENT_ID},
+            "remoteIp": ["192.0.2.10"],
+            "serviceName": "Quality",
+            "level": "USER",
+            "eventDate": iso(conversation.end + timedelta(hours=1)),
+            "action": "View",
+            "entity": {"id": item.id, "name": "Recording"},
+            "entityType": "Recording",
+            "status": "SUCCESS",
+            "propertyChanges": [],
+            "context": {"conversationId": conversation.id},
+        }
+
+
+def _division_reference(division: Division = HOME_DIVISION) -> Document:
+    return {"id": division.id, "name": division.name, "selfUri": division_uri(division.id)}
+
+
 def _queue_document(queue: Queue) -> Document:
-    division = next(item for item in DIVISIONS if item.id == queue.division_id)
     return {
         "id": queue.id,
         "name": queue.name,
-        "division": {"id": division.id, "name": division.name, "selfUri": division_uri(division.id)},
+        "division": _division_reference(next(item for item in DIVISIONS if item.id == queue.division_id)),
         "memberCount": 12,
         "selfUri": f"/api/v2/routing/queues/{queue.id}",
     }
@@ -357,7 +352,7 @@ def _user_document(user: tuple[str, str]) -> Document:
     return {
         "id": user_id,
         "name": name,
-        "division": {"id": DIVISIONS[0].id, "name": DIVISIONS[0].name, "selfUri": division_uri(DIVISIONS[0].id)},
+        "division": _division_reference(),
         "email": email,
         "username": email,
         "state": _user_state(user),

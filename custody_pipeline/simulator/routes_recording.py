@@ -43,9 +43,7 @@ class RecordingRoutes:
             Route("/api/v2/recording/jobs/{job_id}", self._delete_job, methods=["DELETE"]),
             Route("/api/v2/recording/jobs/{job_id}/failedrecordings", self._failed_recordings, methods=["GET"]),
             Route(f"{conversation}/recordingmetadata", self._list_metadata, methods=["GET"]),
-            Route(f"{conversation}/recordingmetadata/{{recording_id}}", self._get_metadata, methods=["GET"]),
             Route(f"{conversation}/recordings", self._list_recordings, methods=["GET"]),
-            Route(f"{conversation}/recordings/{{recording_id}}", self._get_recording, methods=["GET"]),
             Route("/api/v2/recording/batchrequests", self._create_batch, methods=["POST"]),
             Route("/api/v2/recording/batchrequests/{job_id}", self._get_batch, methods=["GET"]),
             Route("/api/v2/recordings/deletionprotection", self._protected, methods=["POST"]),
@@ -129,26 +127,12 @@ class RecordingRoutes:
         conversation = self.world.conversation(request.path_params["conversation_id"])
         return json_response([self._metadata(conversation, item) for item in _known(conversation)])
 
-    async def _get_metadata(self, request: Request) -> Response:
-        return json_response(self._metadata(*self._one(request)))
-
     async def _list_recordings(self, request: Request) -> Response:
         """202 with nothing on the first look: transcoding has begun."""
         conversation = self.world.conversation(request.path_params["conversation_id"])
         if self.world.first_look(f"recordings {conversation.id}"):
             return json_response([], 202)
         return json_response([self._recording(request, conversation, item) for item in _known(conversation)])
-
-    async def _get_recording(self, request: Request) -> Response:
-        conversation, item = self._one(request)
-        if self.world.first_look(f"recording {item.id}"):
-            return Response(status_code=202)
-        return json_response(self._recording(request, conversation, item))
-
-    def _one(self, request: Request) -> tuple[Conversation, Recording]:
-        conversation = self.world.conversation(request.path_params["conversation_id"])
-        known = {item.id: item for item in _known(conversation)}
-        return conversation, found_in(known, request.path_params["recording_id"], "recording")
 
     def _metadata(self, conversation: Conversation, item: Recording) -> Document:
         return documents.recording_metadata(conversation, item, self.world.new_id("annotation"))
@@ -160,7 +144,8 @@ class RecordingRoutes:
 
     async def _media(self, request: Request) -> Response:
         """The file behind a `mediaUri` or `resultUrl`; like a pre-signed URL it asks for no token."""
-        _, item = self._one(request)
+        known = {item.id: item for item in _known(self.world.conversation(request.path_params["conversation_id"]))}
+        item = found_in(known, request.path_params["recording_id"], "recording")
         return Response(media_bytes(item.id, item.extension), media_type=CONTENT_TYPES[item.extension])
 
     # Batch downloads
@@ -246,7 +231,7 @@ class RecordingRoutes:
 
     async def _retention(self, request: Request) -> Response:
         threshold = request.query_params.get("retentionThresholdDays", "")
-        if not threshold.isdecimal() or int(threshold) < self.world.lowest_threshold:
+        if not threshold.isdecimal():
             raise ApiError(400, "bad.request", "retentionThresholdDays is not allowed.")
         retained_since = self.world.now - timedelta(days=int(threshold))
         size = number_of(request, "pageSize", 25, 500)
@@ -258,7 +243,7 @@ class RecordingRoutes:
             entities += [
                 documents.retention_document(conversation, item)
                 for item in _known(conversation)
-                if item.start < retained_since and conversation.id not in self.world.deleted
+                if item.start < retained_since
             ]
             night, index = (night, index + 1) if index + 1 < nights[night].size else (night + 1, 0)
         path = request.url.path

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import threading
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from functools import partial
+from typing import TYPE_CHECKING, Self, Unpack
 from urllib.parse import parse_qs, unquote
 
 import uvicorn
@@ -23,13 +22,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from custody_pipeline.io.listener import listener
-from custody_pipeline.simulator.answers import body_of, error_response, json_response
+from custody_pipeline.simulator.answers import body_of, error_response, json_response, moment_of
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.routes_conversations import ConversationRoutes
-from custody_pipeline.simulator.routes_gdpr import GdprRoutes
 from custody_pipeline.simulator.routes_platform import PlatformRoutes
 from custody_pipeline.simulator.routes_recording import RecordingRoutes
-from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET, ApiError, OnFulfilled, World
+from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET, ApiError, World, WorldOptions
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -88,23 +86,16 @@ def _bearer(scope: Scope) -> str:
     return ""
 
 
-class Login:
+async def _login(world: World, request: Request) -> Response:
     """`POST /oauth/token`: client credentials in the Authorization header or in the form."""
-
-    def __init__(self, world: World):
-        self._world = world
-
-    async def answer(self, request: Request) -> Response:
-        """Answer one login."""
-        form = {name: values[-1] for name, values in parse_qs((await request.body()).decode("latin-1")).items()}
-        if form.get("grant_type") != "client_credentials":
-            return _login_error("unsupported_grant_type", "the simulator offers client_credentials only")
-        given = _basic_credentials(request) or (form.get("client_id", ""), form.get("client_secret", ""))
-        known = (CLIENT_ID, CLIENT_SECRET)
-        if not all(hmac.compare_digest(one.encode(), other.encode()) for one, other in zip(given, known, strict=True)):
-            return _login_error("invalid_client", "client not found or invalid client secret")
-        token = self._world.issue_token()
-        return json_response({"access_token": token, "token_type": "bearer", "expires_in": self._world.token_lifetime})
+    form = {name: values[-1] for name, values in parse_qs((await request.body()).decode("latin-1")).items()}
+    if form.get("grant_type") != "client_credentials":
+        return _login_error("unsupported_grant_type", "the simulator offers client_credentials only")
+    given = _basic_credentials(request) or (form.get("client_id", ""), form.get("client_secret", ""))
+    if given != (CLIENT_ID, CLIENT_SECRET):
+        return _login_error("invalid_client", "client not found or invalid client secret")
+    token = world.issue_token()
+    return json_response({"access_token": token, "token_type": "bearer", "expires_in": world.token_lifetime})
 
 
 def _basic_credentials(request: Request) -> tuple[str, str] | None:
@@ -122,41 +113,21 @@ def _login_error(error: str, description: str) -> Response:
     return json_response({"error": error, "description": description, "error_description": description}, 400)
 
 
-class Controls:
-    """`/simulator/…`: the state that tests and the demo change while the service runs; never the answer key."""
-
-    def __init__(self, world: World):
-        self._world = world
-
-    def routes(self) -> list[Route]:
-        """Every route."""
-        return [
-            Route("/simulator/clock", self._clock, methods=["GET"]),
-            Route("/simulator/clock", self._set_clock, methods=["PUT"]),
-        ]
-
-    async def _clock(self, _: Request) -> Response:
-        return json_response(
-            {"now": self._world.now.isoformat(), "dataAvailabilityDate": self._world.watermark.isoformat()}
-        )
-
-    async def _set_clock(self, request: Request) -> Response:
-        """`{"now": "2026-11-03T12:00:00Z"}`."""
-        try:
-            now = datetime.fromisoformat(str((await body_of(request)).get("now")))
-        except ValueError as error:
-            raise ApiError(400, "bad.request", "now must be an ISO 8601 time.") from error
-        self._world.set_now(now if now.tzinfo else now.replace(tzinfo=UTC))
-        return await self._clock(request)
+async def _set_clock(world: World, request: Request) -> Response:
+    """`PUT /simulator/clock`, `{"now": "2026-11-03T12:00:00Z"}`: the demo and tests move the clock."""
+    try:
+        world.set_now(moment_of(str((await body_of(request)).get("now"))))
+    except ValueError as error:
+        raise ApiError(400, "bad.request", "now must be an ISO 8601 time.") from error
+    return json_response({"now": world.now.isoformat(), "dataAvailabilityDate": world.watermark.isoformat()})
 
 
 def create_app(world: World) -> ASGIApp:
     """The ASGI application over a world."""
     routes = [
-        Route("/oauth/token", Login(world).answer, methods=["POST"]),
-        *Controls(world).routes(),
+        Route("/oauth/token", partial(_login, world), methods=["POST"]),
+        Route("/simulator/clock", partial(_set_clock, world), methods=["PUT"]),
         *PlatformRoutes(world).routes(),
-        *GdprRoutes(world).routes(),
         *RecordingRoutes(world).routes(),
         *ConversationRoutes(world).routes(),
     ]
@@ -181,46 +152,18 @@ class SimulatorServer:
 
     Args:
         organizations: one or several nights of the same seed.
-        host: a loopback address.
         port: 0 lets the operating system choose.
-        now: the clock; the nights' own by default.
-        rate_limit: requests a minute and token.
-        one_allowance: all tokens share what one may ask.
-        on_fulfilled: see `World`: for example an exporter, for jobs created through the API.
+        options: of the `World`.
     """
 
-    def __init__(
-        self,
-        *organizations: Organization,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        now: datetime | None = None,
-        token_lifetime: int = 86_400,
-        rate_limit: int = 300,
-        minute: float = 60.0,
-        one_allowance: bool = False,
-        on_fulfilled: OnFulfilled | None = None,
-    ):
-        self.world = World(
-            organizations or (Organization(),),
-            now=now,
-            token_lifetime=token_lifetime,
-            rate_limit=rate_limit,
-            minute=minute,
-            one_allowance=one_allowance,
-            on_fulfilled=on_fulfilled,
-        )
-        self._socket = listener(host, port, _BACKLOG)
-        self.host, self.port = self._socket.getsockname()[:2]
+    def __init__(self, *organizations: Organization, port: int = 0, **options: Unpack[WorldOptions]):
+        self.world = World(organizations, **options)
+        self._socket = listener("127.0.0.1", port, _BACKLOG)
+        self.base_url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(
             uvicorn.Config(create_app(self.world), lifespan="off", log_config=None, access_log=False, ws="none")
         )
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="simulator", daemon=True)
-
-    @property
-    def base_url(self) -> str:
-        """`http://host:port`."""
-        return f"http://{self.host}:{self.port}"
 
     def __enter__(self) -> Self:
         self._thread.start()

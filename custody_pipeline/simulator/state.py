@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import orjson
 
@@ -20,13 +20,13 @@ from custody_pipeline.simulator.api_documents import iso
 from custody_pipeline.simulator.calls import Conversation, ExportJob, JobTotals
 from custody_pipeline.simulator.identity import ConversationIds, uuid_for
 from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.simulator.structure import INTEGRATION_ID
 
 CLIENT_ID = "custody-demo"
 CLIENT_SECRET = "custody-demo-secret"  # noqa: S105  the simulator's, known to everyone
 CONCURRENT_JOBS = 2
 
 T = TypeVar("T")
-OnFulfilled = Callable[[Organization, ExportJob], None]
 
 
 class ApiError(Exception):
@@ -88,12 +88,12 @@ class DetailsJob:
     state: str = "QUEUED"
 
 
-class World:
-    """One organisation, one or several nights of it, at one moment.
+class WorldOptions(TypedDict, total=False):
+    """The options of a `World`.
 
-    Args:
-        organizations: nights of the same seed.
+    Attributes:
         now: the clock; the latest of the nights' clocks by default.
+        token_lifetime: seconds.
         rate_limit: requests a minute and token.
         minute: seconds of that minute; tests have no time to wait for a whole one.
         one_allowance: all tokens share what one may ask.
@@ -101,29 +101,29 @@ class World:
             anyone sees that state: the exporter.
     """
 
-    def __init__(
-        self,
-        organizations: Iterable[Organization],
-        *,
-        now: datetime | None = None,
-        token_lifetime: int = 86_400,
-        rate_limit: int = 300,
-        minute: float = 60.0,
-        one_allowance: bool = False,
-        on_fulfilled: OnFulfilled | None = None,
-    ):
+    now: datetime
+    token_lifetime: int
+    rate_limit: int
+    minute: float
+    one_allowance: bool
+    on_fulfilled: Callable[[Organization, ExportJob], None]
+
+
+class World:
+    """One organisation, one or several nights of it (of the same seed), at one moment."""
+
+    def __init__(self, organizations: Iterable[Organization], **options: Unpack[WorldOptions]):
         nights = sorted(organizations, key=lambda item: item.night)
         if not nights or len({item.seed for item in nights}) > 1:
             raise ValueError("the nights of one organisation have one seed")
         self.seed = nights[0].seed
-        self.now = now or max(item.clock for item in nights)
+        self.now = options.get("now") or max(item.clock for item in nights)
         self._nights = {item.night: item.at(self.now) for item in nights}
         self._ids = ConversationIds(self.seed)
         self._cache: dict[str, Conversation] = {}
-        self.token_lifetime = token_lifetime
-        self.rate_limit = rate_limit
-        self._minute, self._one_allowance = minute, one_allowance
-        self.on_fulfilled = on_fulfilled
+        self.token_lifetime, self.rate_limit = options.get("token_lifetime", 86_400), options.get("rate_limit", 300)
+        self._minute, self._one_allowance = options.get("minute", 60.0), options.get("one_allowance", False)
+        self.on_fulfilled = options.get("on_fulfilled")
         self.lock = threading.RLock()
         self.requests: Counter[str] = Counter()
         self.over_the_limit = 0
@@ -138,14 +138,9 @@ class World:
         self._seen: set[str] = set()
         self.protected: set[str] = set()
         self.protection_limit = 1_000_000
-        # Days; whether the vendor's list of all recordings takes 0 is not documented.
-        self.lowest_threshold = 0
         self.triggers: dict[str, dict[str, Any]] = {}
-        self.gdpr_requests: dict[str, dict[str, Any]] = {}
         # Conversations of a division that the client may not see.
         self.hidden: set[str] = set()
-        # Conversations that are gone because a person asked for it.
-        self.deleted: set[str] = set()
 
     def new_id(self, what: str) -> str:
         """A fresh id; the same in every run that asks for the same things in the same order."""
@@ -186,8 +181,6 @@ class World:
         Raises:
             ApiError: 404.
         """
-        if conversation_id in self.deleted:
-            raise not_found("conversation", conversation_id)
         cached = self._cache.get(conversation_id)
         if cached is not None:
             return cached
@@ -259,14 +252,7 @@ class World:
         Raises:
             ApiError: 404.
         """
-        job = self._recording_jobs.get(job_id)
-        if job is not None:
-            return job
-        for night in self.nights:
-            for export in night.export_jobs:
-                if export.id == job_id:
-                    return self._own_job(night, export)
-        raise not_found("recording job", job_id)
+        return found_in(self.recording_jobs, job_id, "recording job")
 
     def failed_recordings(self, job: RecordingJob) -> list[tuple[str, str]]:
         """(conversation id, recording id) that the job failed to export; empty until it is FULFILLED."""
@@ -294,9 +280,6 @@ class World:
                 end,
                 self.now,
                 include_sensitive=bool(query.get("includeRecordingsWithSensitiveData", False)),
-                include_screen=bool(query.get("includeScreenRecordings", True)),
-                include_policy_based=bool(query.get("includePolicyBasedRecordings", True)),
-                integration_id=str(query.get("integrationId", "")),
                 on_request=True,
             )
             job = RecordingJob(export, query, "PENDING")
@@ -360,10 +343,10 @@ def _query_of(export: ExportJob) -> dict[str, Any]:
     return {
         "action": "EXPORT",
         "actionDate": iso(export.requested_at),
-        "integrationId": export.integration_id,
+        "integrationId": INTEGRATION_ID,
         "includeRecordingsWithSensitiveData": export.include_sensitive,
-        "includeScreenRecordings": export.include_screen,
-        "includePolicyBasedRecordings": export.include_policy_based,
+        "includeScreenRecordings": True,
+        "includePolicyBasedRecordings": True,
         "includeSnippetRecordings": True,
         "conversationQuery": {
             "interval": f"{iso(export.interval_start)}/{iso(export.interval_end)}",
