@@ -92,7 +92,7 @@ def _prepared(size: int, folder: Path, *, ours: Callable[[_Place, Path], Callabl
             partial(_floor, place, night, folder / "bytes"),
             _same,
             rows=night.recordings,
-            bytes=exported.bytes,
+            bytes=exported,
         )
 
 

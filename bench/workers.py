@@ -81,7 +81,7 @@ def _vendor(night: Organization, endpoint: S3Endpoint, bucket: str, home: Path) 
         client = s3_client(settings)
         ensure_bucket(client, bucket, lock=False)
         exported = export_night(night, client, bucket, store=s3_store(settings, bucket))
-        yield settings, exported.bytes
+        yield settings, exported
 
 
 # --- a night on S3 ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import orjson
 
@@ -29,9 +29,9 @@ class WebhookChannel:
 
     name = "webhook"
 
-    def __init__(self, http: Http, url: str, *, key_id: str, secret: str, now: Callable[[], float] = time.time):
+    def __init__(self, http: Http, url: str, *, key_id: str, secret: str):
         self._http, self._url = http, url
-        self._key_id, self._secret, self._now = key_id, secret.encode(), now
+        self._key_id, self._secret = key_id, secret.encode()
 
     def deliver(self, notices: Sequence[Notice]) -> Iterator[list[Delivery]]:
         """See `Channel`."""
@@ -44,7 +44,7 @@ class WebhookChannel:
         delivery = hashlib.sha256("".join(notice.id for notice in notices).encode()).hexdigest()[:40]
         document = {"schema": SCHEMA, "delivery_id": delivery, "alerts": [notice.to_dict() for notice in notices]}
         body = orjson.dumps(document)
-        signature = sign(body, key_id=self._key_id, secret=self._secret, timestamp=int(self._now()))
+        signature = sign(body, key_id=self._key_id, secret=self._secret, timestamp=int(time.time()))
         headers = {"Content-Type": "application/json", HEADER: signature}
         try:
             self._http.request("POST", self._url, data=body, headers=headers)

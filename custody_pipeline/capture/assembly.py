@@ -5,13 +5,12 @@ Belongs here: opening and closing. Does not: logic.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.links import AudioLinker
-from custody_pipeline.capture.messages import EventQueue, QueueMetrics
+from custody_pipeline.capture.messages import QueueMetrics
 from custody_pipeline.capture.queues import open_queue
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.capture.worker import CaptureWorker, DrainReport, capture_client
@@ -29,17 +28,6 @@ class DrainResult:
 
     report: DrainReport
     queue: QueueMetrics
-
-
-@contextmanager
-def queue_of(settings: Settings) -> Iterator[EventQueue]:
-    """The queue, closed at the end.
-
-    Raises:
-        QueueError: the local spool cannot be opened.
-    """
-    with closing(open_queue(settings)) as queue:
-        yield queue
 
 
 def linker_of(settings: Settings) -> AudioLinker:
@@ -64,7 +52,7 @@ def drain_queue(settings: Settings, *, max_seconds: float) -> DrainResult:
     """
     settings.require("genesys_domain")
     with ExitStack() as stack:
-        queue = stack.enter_context(queue_of(settings))
+        queue = stack.enter_context(closing(open_queue(settings)))
         worker = CaptureWorker(
             queue,
             stack.enter_context(capture_client(settings)),

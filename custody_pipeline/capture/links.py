@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -26,6 +25,7 @@ from custody_pipeline.extract.export_keys import parse_key
 from custody_pipeline.extract.export_listing import night_prefixes
 from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure
+from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.document_store import DocumentStore
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location, encryption_headers, s3_client
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 logger = logging.getLogger(__name__)
-
-SIDECAR_EXPIRY_SECONDS = 60  # seconds; of a pre-signed PUT
 
 
 @dataclass(frozen=True)
@@ -55,15 +53,13 @@ class Audio:
 class AudioLinker:
     """Links recordings of one export bucket."""
 
-    def __init__(
-        self, s3: S3Client, settings: Settings, store: DocumentStore, *, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, s3: S3Client, settings: Settings, store: DocumentStore) -> None:
         """Put the parts together.
 
         Raises:
             SettingsError: no export bucket is set, or sidecars go to an evidence place that is not set.
         """
-        self._s3, self._store, self._clock = s3, store, clock
+        self._s3, self._store = s3, store
         self._place = S3Location.parse(settings.require("export_url"))
         self._objects = ObjectReader(settings, self._place.bucket)
         self._sidecars = _sidecar_places(settings)
@@ -133,11 +129,10 @@ class AudioLinker:
             return False
         described = {name: getattr(hashed, name) for name in ("bucket", "key", "version_id", "bytes", "sha256")}
         capture = self._newest_capture(day, conversation_id)
-        moment = f"{datetime.fromtimestamp(self._clock(), UTC):%Y-%m-%dT%H:%M:%S.%f}"
         fields: dict[str, Any] = {
             "conversation_id": conversation_id,
             "recording_id": audio.recording_id,
-            "linked_at": moment,
+            "linked_at": utc_now().isoformat(timespec="microseconds"),
             "audio": described,
             "capture": capture,
         }
@@ -169,9 +164,7 @@ class AudioLinker:
             return None
         content = orjson.dumps({"kind": "custody.sidecar/1", **fields})
         where = self._sidecars(audio)
-        permission = presign_put(
-            self._signer, where, content, expires_seconds=SIDECAR_EXPIRY_SECONDS, encryption=self._encryption
-        )
+        permission = presign_put(self._signer, where, content, encryption=self._encryption)
         return {"uri": str(where), "outcome": put_presigned(permission, content)}
 
 

@@ -46,7 +46,11 @@ _RECEIVED = "custody-received-at"
 
 
 def open_queue(settings: Settings) -> EventQueue:
-    """SQS if `CUSTODY_EVENT_QUEUE_URL` is set, otherwise the local spool under `$CUSTODY_HOME`."""
+    """SQS if `CUSTODY_EVENT_QUEUE_URL` is set, otherwise the local spool under `$CUSTODY_HOME`; the caller closes it.
+
+    Raises:
+        QueueError: the spool cannot be opened.
+    """
     if settings.event_queue_url is None:
         return Spool(settings.spool_path)
     return SqsQueue(sqs_client(), settings.event_queue_url, dead_letter_url=settings.event_dead_letter_url)
@@ -64,11 +68,11 @@ class SqsQueue:
     A body with characters that SQS refuses is sent as Base64, marked by a message attribute.
     """
 
-    def __init__(self, client: SQSClient, url: str, *, dead_letter_url: str | None = None, senders: int = 8) -> None:
+    def __init__(self, client: SQSClient, url: str, *, dead_letter_url: str | None = None) -> None:
         self._client = client
         self._url = url
         self._dead_url = dead_letter_url
-        self._senders = ThreadPoolExecutor(senders, "sqs-send")
+        self._senders = ThreadPoolExecutor(8, "sqs-send")
 
     def put(self, messages: Sequence[Message]) -> list[PutOutcome]:
         """Send `messages` in concurrent batches; SQS acknowledges once they are stored redundantly."""

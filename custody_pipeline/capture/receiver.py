@@ -29,7 +29,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -50,8 +49,6 @@ RETRY_AFTER_SECONDS = 5
 BODY_SECONDS = 10.0
 # Base64, which SQS may need, makes a body a third larger; SQS holds 256 KiB.
 MAX_BODY_BYTES = 128 * 1024
-# A signature is valid for this long; a sender's clock may be this far ahead.
-REPLAY_SECONDS, SKEW_SECONDS = 300, 30
 # Requests that wait for the disk or SQS; more are answered 503.
 MAX_WAITING = 2000
 # A refused body is read a little further, so that the sender sees the answer instead of a broken connection.
@@ -67,24 +64,23 @@ class _Refused(Exception):  # noqa: N818 - never leaves the module
         self.status, self.code = status, code
 
 
-def create_app(settings: Settings, queue: EventQueue, *, clock: Callable[[], float] = time.time) -> Starlette:
+def create_app(settings: Settings, queue: EventQueue) -> Starlette:
     """The ASGI application.
 
     Args:
         queue: where accepted events go; the caller closes it.
-        clock: seconds since 1970.
 
     Raises:
         SettingsError: no webhook secret is set.
     """
-    verifier = Verifier(settings.webhook_keys, REPLAY_SECONDS, SKEW_SECONDS)
+    verifier = Verifier(settings.webhook_keys)
     commits = GroupCommit(queue, MAX_WAITING)
 
     async def receive(request: Request) -> Response:
         try:
             _check_headers(request, MAX_BODY_BYTES)
             body = await _read(request, MAX_BODY_BYTES, BODY_SECONDS)
-            outcome = await commits.put(_message(request, body, verifier, clock()))
+            outcome = await commits.put(_message(request, body, verifier, time.time()))
         except _Refused as refusal:
             return await _refuse(request, refusal.status, refusal.code)
         except SignatureError as error:
@@ -119,28 +115,6 @@ def create_app(settings: Settings, queue: EventQueue, *, clock: Callable[[], flo
     return app
 
 
-def make_server(
-    settings: Settings,
-    queue: EventQueue,
-    *,
-    certificate: str | None = None,
-    private_key: str | None = None,
-    on_ready: Callable[[], None] = lambda: None,
-) -> uvicorn.Server:
-    """The receiver as a server that is not running yet.
-
-    Args:
-        queue: where accepted events go; the caller closes it.
-        certificate: PEM file, for TLS without a proxy.
-        on_ready: called once connections are accepted.
-
-    Raises:
-        SettingsError: no webhook secret is set.
-    """
-    app = create_app(settings, queue)
-    return bounded_server(app, MAX_WAITING, on_ready, certificate=certificate, private_key=private_key)
-
-
 def serve(
     settings: Settings,
     queue: EventQueue,
@@ -167,8 +141,9 @@ def serve(
         scheme = "https" if certificate else "http"
         address = f"[{host}]" if ":" in host else host
         url = f"{scheme}://{address}:{opened.getsockname()[1]}"
-        server = make_server(
-            settings, queue, certificate=certificate, private_key=private_key, on_ready=lambda: on_ready(url)
+        app = create_app(settings, queue)
+        server = bounded_server(
+            app, MAX_WAITING, lambda: on_ready(url), certificate=certificate, private_key=private_key
         )
         server.run(sockets=[opened])
 

@@ -29,6 +29,7 @@ CONTENT_TYPE = "application/json"
 # botocore pre-signs with version 2 if a region still allows it; version 2 covers neither length nor conditions.
 SIGNATURE = "s3v4"
 TIMEOUT_SECONDS = (5, 30)
+EXPIRY_SECONDS = 60
 _MUST_BE_SIGNED = frozenset({"content-length", "content-type", "host", "if-none-match", "x-amz-checksum-sha256"})
 
 SidecarOutcome = Literal["written", "already_there"]
@@ -45,29 +46,24 @@ class SidecarError(Exception):
 
 @dataclass(frozen=True)
 class PresignedPut:
-    """A permission to write `content_sha256` at `where`, once and soon. `headers` must be sent unchanged."""
+    """A permission to write one content at `where`, once and soon. `headers` must be sent unchanged."""
 
     where: S3Location
-    content_sha256: str
     url: str = field(repr=False)
     headers: dict[str, str] = field(repr=False)
 
 
-def presign_put(
-    s3: S3Client, where: S3Location, content: bytes, *, expires_seconds: int, encryption: Mapping[str, str] = {}
-) -> PresignedPut:
+def presign_put(s3: S3Client, where: S3Location, content: bytes, *, encryption: Mapping[str, str] = {}) -> PresignedPut:
     """Pre-sign the PUT of `content` at `where`; needs no request.
 
     Args:
         s3: a client that signs with version 4 (`SIGNATURE`) and asks for `encryption` itself.
-        expires_seconds: validity of the URL.
         encryption: headers of server-side encryption (`encryption_headers`), which the URL covers.
 
     Raises:
         ValueError: `s3` does not sign all that must be signed; make it with `SIGNATURE`.
     """
-    digest = hashlib.sha256(content)
-    checksum = base64.b64encode(digest.digest()).decode()
+    checksum = base64.b64encode(hashlib.sha256(content).digest()).decode()
     url = s3.generate_presigned_url(
         "put_object",
         Params={
@@ -78,7 +74,7 @@ def presign_put(
             "ChecksumSHA256": checksum,
             "IfNoneMatch": "*",
         },
-        ExpiresIn=expires_seconds,
+        ExpiresIn=EXPIRY_SECONDS,
     )
     signed = parse_qs(urlsplit(url).query).get("X-Amz-SignedHeaders", [""])[0].split(";")
     if not _MUST_BE_SIGNED.issubset(signed):
@@ -90,7 +86,7 @@ def presign_put(
         "If-None-Match": "*",
         **encryption,
     }
-    return PresignedPut(where, digest.hexdigest(), url, headers)
+    return PresignedPut(where, url, headers)
 
 
 def put_presigned(permission: PresignedPut, content: bytes) -> SidecarOutcome:

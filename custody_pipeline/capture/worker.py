@@ -47,8 +47,9 @@ logger = logging.getLogger(__name__)
 
 # Share of CUSTODY_GENESYS_REQUESTS_PER_MINUTE, so that enough is left for the nightly run.
 RATE_SHARE = 0.5
-# Readings of one conversation before its event becomes a dead letter: about six hours.
+# Readings that may fail with transient errors before an event becomes a dead letter: about six hours.
 MAX_ATTEMPTS = 12
+# The messages of a killed worker stay leased for this time; longer than the reading of one lease.
 LEASE_SECONDS = 900.0
 LEASED_AT_ONCE = 50
 FIRST_DELAY_SECONDS = 30.0
@@ -122,9 +123,6 @@ class CaptureWorker:
         reader: ConversationReader,
         store: DocumentStore,
         *,
-        max_attempts: int = MAX_ATTEMPTS,
-        typed_attributes: bool = True,
-        lease_seconds: float = LEASE_SECONDS,
         linker: Linker | None = None,
         erased: Callable[[], frozenset[str]] = frozenset,
         clock: Callable[[], float] = time.time,
@@ -133,17 +131,12 @@ class CaptureWorker:
         """Put the parts together.
 
         Args:
-            max_attempts: readings that may fail with transient errors before a message is set aside.
-            typed_attributes: also read `/customattributes`.
-            lease_seconds: how long a killed worker's messages stay leased; longer than the reading of one lease.
             linker: ties audio that is already exported to the capture.
             erased: conversations of which nothing is kept, in lower case; asked at the start of each drain.
             clock: seconds since 1970.
             jitter: 0 ≤ x < 1, spreads retries.
         """
         self._queue, self._reader, self._store, self._linker = queue, reader, store, linker
-        self._max_attempts, self._typed = max_attempts, typed_attributes
-        self._lease_seconds = lease_seconds
         self._clock, self._jitter = clock, jitter
         self._failures, self._answering = 0, False
         self._erased, self._forgotten = erased, frozenset[str]()
@@ -161,7 +154,7 @@ class CaptureWorker:
         while report.stopped is None:
             # A lease counts as an attempt: until the vendor answers, only messages that are tried at once are leased.
             limit = LEASED_AT_ONCE if self._answering else 1
-            deliveries = self._queue.receive(limit, self._lease_seconds)
+            deliveries = self._queue.receive(limit, LEASE_SECONDS)
             if not deliveries:
                 break
             ages = [delivery.received_at for delivery in deliveries]
@@ -226,7 +219,7 @@ class CaptureWorker:
             self._answering = False
             if self._failures >= FAILURES_IN_A_ROW:
                 report.stopped = "vendor_unavailable"
-            self._later(items, self._max_attempts, "vendor_unavailable", report)
+            self._later(items, MAX_ATTEMPTS, "vendor_unavailable", report)
         except NotFound:
             self._heard()
             self._later(items, NOT_FOUND_ATTEMPTS, "conversation_not_found", report)
@@ -249,13 +242,12 @@ class CaptureWorker:
         path = f"/api/v2/conversations/{conversation_id}"
         conversation = self._body(path)
         custom, missing = None, None
-        if self._typed:
-            try:
-                custom = self._typed_attributes(f"{path}/customattributes")
-            except PermanentError as error:
-                logger.debug("No typed attributes: %s", error)
-            except GenesysError as error:
-                missing = error
+        try:
+            custom = self._typed_attributes(f"{path}/customattributes")
+        except PermanentError as error:
+            logger.debug("No typed attributes: %s", error)
+        except GenesysError as error:
+            missing = error
         return Reading(conversation_id, observed_at, conversation, custom), missing
 
     def _typed_attributes(self, path: str) -> bytes:

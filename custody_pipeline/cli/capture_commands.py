@@ -5,6 +5,7 @@ Belongs here: arguments and printing. Does not: the receiver and the worker (cap
 
 from __future__ import annotations
 
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +36,7 @@ def serve_webhook(
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Receive signed events. The answer 202 means that the event is stored durably."""
-    from custody_pipeline.capture.assembly import queue_of
+    from custody_pipeline.capture.queues import open_queue
     from custody_pipeline.capture.receiver import serve
 
     if private_key and not certificate:
@@ -43,7 +44,7 @@ def serve_webhook(
     settings = settings_of_environment()
     if until_stdin_closes:
         end_when_stdin_closes()
-    with queue_of(settings) as queue:
+    with closing(open_queue(settings)) as queue:
         serve(
             settings,
             queue,
@@ -90,9 +91,9 @@ def events_retry(
     limit: Annotated[int | None, typer.Option(min=1, help="At most this number.")] = None, as_json: Json = False
 ) -> None:
     """Put dead letters back into the queue, oldest first."""
-    from custody_pipeline.capture.assembly import queue_of
+    from custody_pipeline.capture.queues import open_queue
 
-    with queue_of(settings_of_environment()) as queue:
+    with closing(open_queue(settings_of_environment())) as queue:
         number = queue.retry_dead(limit)
     answer({"events": number}, [f"{number} events"], as_json=as_json)
 

@@ -3,14 +3,16 @@
 Belongs here: the sensor, its asset and the numbers that it shows. Does not: the worker (capture).
 """
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
 from custody_pipeline.capture import metrics
-from custody_pipeline.capture.assembly import drain_queue, queue_of
+from custody_pipeline.capture.assembly import drain_queue
 from custody_pipeline.capture.capture_place import capture_place
+from custody_pipeline.capture.queues import open_queue
 from custody_pipeline.defs.failures import failing_step
 from custody_pipeline.defs.metadata import markdown_image
 from custody_pipeline.defs.outside import EVENTS
@@ -67,7 +69,7 @@ def waiting_events(context: dg.SensorEvaluationContext, deployment: Deployment) 
     under_way = dg.RunsFilter(job_name=capture_events.name, statuses=UNFINISHED, created_after=since)
     if context.instance.get_runs_count(under_way):
         return dg.SkipReason("A turn is under way.")
-    with queue_of(deployment.settings) as queue:
+    with closing(open_queue(deployment.settings)) as queue:
         depth = queue.metrics().depth
     if not depth:
         return dg.SkipReason("No event waits.")

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from custody_pipeline.extract.conversations import finished_job, result_pages
+from custody_pipeline.extract.conversations import finished_job
+from custody_pipeline.extract.documents import text_of
 from custody_pipeline.extract.export_keys import as_the_api_writes
-from custody_pipeline.extract.genesys import entities_of
 from custody_pipeline.extract.genesys_errors import ANSWERED, GenesysError, JobFailed, UnexpectedAnswer
 from custody_pipeline.io.clock import utc_now
 
@@ -128,19 +128,17 @@ def _read(collector: Collector, load: Load, path: str, query: dict[str, Any], kn
 
 def _entries(client: GenesysClient, path: str) -> Iterator[tuple[dict[str, Any], str | None, bytes]]:
     """Entries about recordings: keys, conversation and bytes. An unreadable entry is kept: it may be about one."""
-    for page in result_pages(client, path, PAGE_SIZE):
-        for content in entities_of(page):
-            try:
-                entry = orjson.loads(content)
-            except orjson.JSONDecodeError:
-                entry = None
-            entry = entry if isinstance(entry, dict) else {}
-            if "recording" in str(entry.get("entityType") or "recording").lower():
-                context = entry.get("context")
-                named = context.get("conversationId") if isinstance(context, dict) else None
-                audit_id = entry.get("id")
-                yield (
-                    {"id": audit_id if isinstance(audit_id, str) else None},
-                    as_the_api_writes(named) if isinstance(named, str) else None,
-                    content,
-                )
+    for content in client.entities(path, pageSize=PAGE_SIZE):
+        try:
+            entry = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            entry = None
+        entry = entry if isinstance(entry, dict) else {}
+        if "recording" in str(entry.get("entityType") or "recording").lower():
+            context = entry.get("context")
+            named = context.get("conversationId") if isinstance(context, dict) else None
+            yield (
+                {"id": text_of(content, "id")},
+                as_the_api_writes(named) if isinstance(named, str) else None,
+                content,
+            )

@@ -6,14 +6,13 @@ need a single read (sql/pending_reads).
 
 from __future__ import annotations
 
-import collections
 import hashlib
 from http.client import FORBIDDEN, NOT_IMPLEMENTED, OK
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from custody_pipeline.extract.documents import fields_of, items_of, text_of, value_of
+from custody_pipeline.extract.documents import fields_of, items_of, text_of
 from custody_pipeline.extract.export_keys import is_conversation_id
-from custody_pipeline.extract.genesys import MAX_PAGES, MAX_REPEATED_CURSORS, Answer
+from custody_pipeline.extract.genesys import Answer
 from custody_pipeline.extract.genesys_errors import (
     ANSWERED,
     FAILED,
@@ -22,14 +21,13 @@ from custody_pipeline.extract.genesys_errors import (
     NoAnswer,
     NotFound,
     NotReady,
-    UnexpectedAnswer,
 )
 from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.clock import utc
 from custody_pipeline.io.concurrency import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Set
+    from collections.abc import Callable, Iterable, Set
     from datetime import datetime
 
     from custody_pipeline.extract.collector import Collector, Load
@@ -88,7 +86,7 @@ def _read_details(collector: Collector, load: Load) -> None:
     job_id = _finished_job(collector, client)
     path = f"{JOBS}/{job_id}/results"
     seen: set[bytes] = set()
-    for page in result_pages(client, path, PAGE_SIZE):
+    for page in client.pages(path, pageSize=PAGE_SIZE):
         page_sha256 = hashlib.sha256(page.body).hexdigest()
         stated = utc(text_of(page.body, "dataAvailabilityDate"))
         load.landing.data_available_until = min(filter(None, (load.landing.data_available_until, stated)), default=None)
@@ -158,32 +156,6 @@ def finished_job(client: GenesysClient, path: str, finished: str, failed: Set[st
         client.sleep(pause)
         waited, pause = waited + pause, min(pause * 1.5, LONGEST_POLL)
     raise JobFailed(f"GET {path}", f"the job did not end within {JOB_PATIENCE:.0f} s")
-
-
-def result_pages(client: GenesysClient, path: str, page_size: int) -> Iterator[Answer]:
-    """Pages of a job's results, until a page has no cursor. An empty page with a cursor is not the end.
-
-    Raises:
-        UnexpectedAnswer: a page is no page of results, or the listing never ends.
-    """
-    cursors: collections.Counter[str] = collections.Counter()
-    query: dict[str, Any] = {"pageSize": page_size}
-    for _ in range(MAX_PAGES):
-        answer = client.get(path, **query)
-        try:
-            cursor = value_of(answer.body, "cursor")
-        except ValueError as error:
-            raise answer.unexpected("unexpected shape: the page is not a page of results") from error
-        if not isinstance(cursor, str | None):
-            raise answer.unexpected("unexpected shape: the cursor is no text")
-        yield answer
-        if not cursor:
-            return
-        cursors[cursor] += 1
-        if cursors[cursor] > MAX_REPEATED_CURSORS:
-            raise UnexpectedAnswer(answer.request, "the listing repeats its cursor without an end")
-        query = {"pageSize": page_size, "cursor": cursor}
-    raise UnexpectedAnswer(f"GET {path}", f"the listing has more than {MAX_PAGES} pages")
 
 
 def read_singly(

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from mypy_boto3_kms import KMSClient
-
     from custody_pipeline.io.document_store import DocumentStore
     from custody_pipeline.settings import Settings
 
@@ -154,9 +152,9 @@ def _bound(night: str, key_id: str) -> bytes:
 class KmsWrapping:
     """A symmetric key in AWS KMS, which never leaves it. Permissions: kms:Encrypt and kms:Decrypt."""
 
-    def __init__(self, key: str, client: KMSClient | None = None) -> None:
+    def __init__(self, key: str) -> None:
         self.under = key
-        self._client = client or kms_client(key, NightKeyError)
+        self._client = kms_client(key, NightKeyError)
 
     def wrap(self, key: NightKey) -> bytes:
         """Encrypted by KMS, with night and id as the encryption context."""

@@ -147,11 +147,10 @@ def _endpoint_stats(leg: Session) -> list[Document]:
 
 
 def _segments(person: Participant, leg: Session) -> list[Document]:
-    kind = {"ivr": "ivr", "acd": "interact"}.get(person.purpose, "interact")
     segment: Document = {
         "segmentStart": iso(leg.start),
         "segmentEnd": iso(leg.end),
-        "segmentType": kind,
+        "segmentType": "ivr" if person.purpose == "ivr" else "interact",
         "disconnectType": "peer" if person.purpose == "agent" else "transfer" if person.queue else "client",
         "conference": False,
     }
@@ -293,13 +292,7 @@ def recording_metadata(conversation: Conversation, item: Recording, annotation_i
         "region": item.region,
         "selfUri": f"/api/v2/conversations/{conversation.id}/recordings/{item.id}",
     }
-    moments = {
-        "archiveDate": item.archive_date,
-        "deleteDate": item.delete_date,
-        "exportDate": item.export_date,
-        "exportedDate": item.exported_date,
-    }
-    document |= {name: iso(moment) for name, moment in moments.items() if moment is not None}
+    document |= _dates(item)
     if item.session_id:
         document |= {"sessionId": item.session_id, "path": f"{conversation.id}/{item.id}.{item.extension}"}
     if item.archive_date:
@@ -361,15 +354,18 @@ def orphan_document(conversation: Conversation) -> Document:
 
 def retention_document(conversation: Conversation, item: Recording) -> Document:
     """`RecordingRetention`."""
+    ids = {"conversationId": conversation.id, "recordingId": item.id}
+    return ids | _dates(item) | {"creationTime": iso(item.start)}
+
+
+def _dates(item: Recording) -> Document:
     moments = {
         "archiveDate": item.archive_date,
         "deleteDate": item.delete_date,
         "exportDate": item.export_date,
         "exportedDate": item.exported_date,
-        "creationTime": item.start,
     }
-    document: Document = {"conversationId": conversation.id, "recordingId": item.id}
-    return document | {name: iso(moment) for name, moment in moments.items() if moment is not None}
+    return {name: iso(moment) for name, moment in moments.items() if moment is not None}
 
 
 # Export

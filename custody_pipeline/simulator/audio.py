@@ -2,7 +2,8 @@
 
 The melody depends on the recording's id, which is also in the file's tags: no two recordings are equal.
 Clips last a few seconds, whatever the recording's stated duration. The Opus and VP8 frames were encoded once with
-libopus and libvpx and are kept in `media_frames.json`; the containers are written here.
+libopus and libvpx and are kept in `media_frames.json`, as are the parts of a WebM file that are always the same; the
+containers are written here.
 
 Belongs here: the bytes of media files. Does not: which recording has which file, and its place.
 """
@@ -30,27 +31,25 @@ _ULAW_FORMAT = 7
 _ULAW_BIAS = 0x84
 _ULAW_CLIP = 32635
 _REVERSED_BITS = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
-_VP8_FRAME_MS = 100
-_VP8_SIDE = 32
+_SEGMENT, _INFO, _TITLE = b"\x18\x53\x80\x67", b"\x15\x49\xa9\x66", b"\x7b\xa9"
 
 
 @dataclass(frozen=True)
 class _Frames:
-    tones: tuple[int, ...]
     opus: dict[int, tuple[bytes, ...]]
-    vp8: tuple[bytes, ...]
+    webm: dict[str, bytes]
 
 
 @functools.cache
 def _frames() -> _Frames:
-    text = importlib.resources.files(__package__).joinpath("media_frames.json").read_bytes()
-    document = orjson.loads(text)
+    document = orjson.loads(importlib.resources.files(__package__).joinpath("media_frames.json").read_bytes())
     opus = {int(hz): tuple(map(base64.b64decode, packets)) for hz, packets in document["opus_tones"].items()}
-    return _Frames(tuple(opus), opus, tuple(map(base64.b64decode, document["vp8_frames"])))
+    webm = {part: base64.b64decode(text) for part, text in document["webm"].items()}
+    return _Frames(opus, webm)
 
 
 def _melody(recording_id: str, length: int) -> list[int]:
-    tones = _frames().tones
+    tones = list(_frames().opus)
     return [tones[byte % len(tones)] for byte in digest("melody", recording_id)[:length]]
 
 
@@ -123,41 +122,14 @@ def _ulaw(sample: int) -> int:
 
 def screen_webm(recording_id: str) -> bytes:
     """WebM (Matroska, VP8), one second of a moving square, about 1 KB."""
-    header = _ebml(
-        0x1A45DFA3,
-        _ebml_number(0x4286, 1)
-        + _ebml_number(0x42F7, 1)
-        + _ebml_number(0x42F2, 4)
-        + _ebml_number(0x42F3, 8)
-        + _ebml(0x4282, b"webm")
-        + _ebml_number(0x4287, 2)
-        + _ebml_number(0x4285, 2),
-    )
-    info = _ebml(
-        0x1549A966,
-        _ebml_number(0x2AD7B1, 1_000_000)
-        + _ebml(0x7BA9, recording_id.encode())
-        + _ebml(0x4D80, b"custody_pipeline simulator")
-        + _ebml(0x5741, b"custody_pipeline simulator"),
-    )
-    video = _ebml(0xE0, _ebml_number(0xB0, _VP8_SIDE) + _ebml_number(0xBA, _VP8_SIDE))
-    track = _ebml_number(0xD7, 1) + _ebml_number(0x73C5, 1) + _ebml_number(0x83, 1) + _ebml(0x86, b"V_VP8") + video
-    tracks = _ebml(0x1654AE6B, _ebml(0xAE, track))
-    blocks = b"".join(
-        _ebml(0xA3, b"\x81" + struct.pack(">hB", place * _VP8_FRAME_MS, 0x80 if place == 0 else 0) + frame)
-        for place, frame in enumerate(_frames().vp8)
-    )
-    cluster = _ebml(0x1F43B675, _ebml_number(0xE7, 0) + blocks)
-    return header + _ebml(0x18538067, info + tracks + cluster)
+    webm = _frames().webm
+    title = _ebml(_TITLE, recording_id.encode())
+    info = _ebml(_INFO, webm["before_title"] + title + webm["after_title"])
+    return webm["header"] + _ebml(_SEGMENT, info + webm["tracks_and_cluster"])
 
 
-def _ebml(element: int, body: bytes) -> bytes:
-    name = element.to_bytes((element.bit_length() + 7) // 8, "big")
-    return name + (0x0100000000000000 | len(body)).to_bytes(8, "big") + body
-
-
-def _ebml_number(element: int, value: int) -> bytes:
-    return _ebml(element, value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big"))
+def _ebml(element: bytes, body: bytes) -> bytes:
+    return element + (0x0100000000000000 | len(body)).to_bytes(8, "big") + body
 
 
 _WRITERS = {"opus": ogg_opus, "wav": ulaw_wav, "webm": screen_webm}

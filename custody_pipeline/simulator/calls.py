@@ -106,11 +106,6 @@ class Conversation:
         return next(iter(self.faults), None)
 
     @property
-    def form(self) -> int:
-        """Its form; 0 for a healthy one."""
-        return next(iter(self.faults.values()), 0)
-
-    @property
     def agents(self) -> list[Participant]:
         """The agents, in the order in which they joined."""
         return [participant for participant in self.participants if participant.purpose == "agent"]

@@ -242,7 +242,7 @@ def run_demo(
             # The night's planted faults are findings; a demonstration fails if something stays unexplained.
             "ok": all(map(_went_well, (*earlier, outcome))),
             **outcome.to_dict(),
-            "caught": caught.to_dict() if caught else None,
+            "caught": caught,
             "organization": {"seed": demo.seed, "conversations": demo.size, "nights": demo.nights},
             "earlier": [one.to_dict() for one in earlier],
             "seconds": {

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -43,42 +42,6 @@ KEY_ID = "demo"
 TAG, COLUMN = "Legal-Hold", "custom_data_legal_hold"
 _SOON = timedelta(minutes=1)
 _SECONDS = 30
-
-
-@dataclass(frozen=True)
-class CaughtTag:
-    """A tag that only live capture saw, as the published dataset has it.
-
-    Attributes:
-        ended: end of the conversation, the organisation's clock (UTC).
-        set_at: when the tag was set, the organisation's clock.
-        removed_at: when it was gone, the organisation's clock.
-        value: the value of the published column, in every row of the conversation.
-        source: where the published value comes from.
-        seen_at: when capture read it, our clock (UTC).
-        gone_at: when it was first read without it, our clock.
-        sha256: SHA-256 of the capture document that shows it.
-        still_there: the night's own readings found it.
-    """
-
-    conversation_id: str
-    recordings: list[str]
-    ended: datetime
-    set_at: datetime
-    removed_at: datetime
-    value: str | None
-    source: str | None
-    seen_at: datetime
-    gone_at: datetime | None
-    sha256: str
-    still_there: bool
-    status: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON types, times as ISO 8601 text."""
-        return {
-            name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in asdict(self).items()
-        }
 
 
 def capture_the_day(settings: Settings, organization: Organization, say: Callable[[str], None]) -> None:
@@ -160,8 +123,12 @@ def post(url: str, secret: bytes, events: Iterable[SentEvent]) -> None:
                 raise RuntimeError(f"the receiver answered {answer.status_code} {answer.text}")
 
 
-def caught_tag(settings: Settings, organization: Organization, published: Path) -> CaughtTag | None:
-    """The tag in the published Parquet that was read back to `published`; None if nothing was captured."""
+def caught_tag(settings: Settings, organization: Organization, published: Path) -> dict[str, Any] | None:
+    """The tag in the published Parquet that was read back to `published`, as JSON types; None if none was captured.
+
+    `ended`, `set_at` and `removed_at` are times of the organisation's clock, `seen_at` and `gone_at` of ours (UTC).
+    `sha256` is of the capture document that shows the tag; `still_there`: the night's own readings found it.
+    """
     import duckdb
 
     call = vanishing_call(organization)
@@ -198,21 +165,20 @@ def caught_tag(settings: Settings, organization: Organization, published: Path) 
         ).fetchone()
     if seen is None or seen[0] is None or rows is None:
         return None
-    gone = next(without, None)
-    return CaughtTag(
-        conversation_id=call.id,
-        recordings=rows[0],
-        ended=call.end,
-        set_at=call.end + SET_AFTER_END,
-        removed_at=call.end + SEEN_AFTER_END,
-        value=rows[1],
-        source=rows[3],
-        seen_at=seen[0],
-        gone_at=None if gone is None else seen[0].fromisoformat(gone),
-        sha256=seen[1],
-        still_there=seen[2],
-        status=rows[2],
-    )
+    return {
+        "conversation_id": call.id,
+        "recordings": rows[0],
+        "ended": call.end.isoformat(),
+        "set_at": (call.end + SET_AFTER_END).isoformat(),
+        "removed_at": (call.end + SEEN_AFTER_END).isoformat(),
+        "value": rows[1],
+        "source": rows[3],
+        "seen_at": seen[0].isoformat(),
+        "gone_at": next(without, None),
+        "sha256": seen[1],
+        "still_there": seen[2],
+        "status": rows[2],
+    }
 
 
 def print_caught(console: Console, caught: dict[str, Any]) -> None:

@@ -6,15 +6,16 @@ bucket, which the caller passes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import obstore
 import orjson
 
+from custody_pipeline.io.batches import batches
 from custody_pipeline.simulator import api_documents as documents
 from custody_pipeline.simulator.audio import CONTENT_TYPES, media_bytes
 from custody_pipeline.simulator.calls import Conversation, Recording
@@ -42,30 +43,14 @@ class ExportObject:
     content_type: str
 
 
-class ExportSummary(NamedTuple):
-    """The counts of an export.
-
-    Attributes:
-        conversations: conversations with at least one object.
-        objects: puts, sidecars and repeated versions included.
-        deleted: keys deleted again (delete markers, in a bucket with versions).
-    """
-
-    conversations: int = 0
-    objects: int = 0
-    deleted: int = 0
-    bytes: int = 0
-
-
 def export_night(
     organization: Organization,
     s3_client: S3Client,
     bucket: str,
     prefix: str = "",
-    workers: int = 8,
     store: S3Store | None = None,
     since: datetime | None = None,
-) -> ExportSummary:
+) -> int:
     """Write the night's export, as it stands at the organisation's `now`.
 
     Args:
@@ -76,11 +61,10 @@ def export_night(
         since: write only the objects exported after this moment, to continue an export of an earlier `now`.
 
     Returns:
-        The counts of the export. Writing the same night again puts the same bytes under the same keys; a bucket with
+        The bytes of all puts. Writing the same night again puts the same bytes under the same keys; a bucket with
         versions keeps both versions.
     """
     root = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-    summary = ExportSummary()
 
     def put(item: ExportObject) -> None:
         if item.body is None:
@@ -90,24 +74,15 @@ def export_night(
         else:
             s3_client.put_object(Bucket=bucket, Key=root + item.key, Body=item.body, ContentType=item.content_type)
 
-    def write(index: int) -> ExportSummary:
-        return _write(export_objects(organization.conversation(index), since), put)
+    def write(index: int) -> int:
+        size = 0
+        for item in export_objects(organization.conversation(index), since):
+            put(item)
+            size += len(item.body or b"")
+        return size
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="exporter") as pool:
-        for first in range(0, organization.size, _BATCH):
-            batch = range(first, min(first + _BATCH, organization.size))
-            summary = ExportSummary(*map(sum, zip(summary, *pool.map(write, batch), strict=True)))
-    return summary
-
-
-def _write(objects: Iterator[ExportObject], put: Callable[[ExportObject], None]) -> ExportSummary:
-    puts = deleted = size = 0
-    for item in objects:
-        put(item)
-        deleted += item.body is None
-        puts += item.body is not None
-        size += len(item.body or b"")
-    return ExportSummary(int(puts > 0), puts, deleted, size)
+    with ThreadPoolExecutor(8, thread_name_prefix="exporter") as pool:
+        return sum(sum(pool.map(write, batch)) for batch in batches(range(organization.size), _BATCH))
 
 
 def folder(conversation: Conversation, *, padded: bool = False) -> str:

@@ -5,6 +5,7 @@ Belongs here: hashing and ids. Does not: the meaning of the ids.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from datetime import date
@@ -85,6 +86,12 @@ class ConversationIds:
     def _mix(left: bytes, right: bytes, key: bytes) -> bytes:
         pad = hashlib.blake2b(right, digest_size=_HALF, key=key).digest()
         return bytes(a ^ b for a, b in zip(left, pad, strict=True))
+
+
+@functools.cache
+def conversation_ids(seed: int) -> ConversationIds:
+    """The ids of an organisation."""
+    return ConversationIds(seed)
 
 
 class Draws:

@@ -16,7 +16,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
@@ -30,9 +29,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from filelock import FileLock
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from custody_pipeline.io.whole_file import write_whole
 
+if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 HOST = "127.0.0.1"
@@ -123,9 +122,7 @@ class LocalS3:
     def __enter__(self) -> S3Endpoint:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ours.close()
 
     def _start_weed(self, weed: Path, keys: dict[str, str]) -> S3Endpoint:
@@ -139,7 +136,7 @@ class LocalS3:
             held = self._hold()
             pid = self._launch(weed, ports)
             state = {"pid": pid, "ports": ports, "server": _weed_version()}
-            _write_private(self._folder / "server.json", orjson.dumps(state))
+            write_whole(self._folder / "server.json", orjson.dumps(state))
             endpoint = self._endpoint(state, keys)
             if self._wait_until_ready(endpoint, pid):
                 self._ours.callback(self._leave, state, held)
@@ -182,19 +179,12 @@ class LocalS3:
             f"-ip={HOST}",
             f"-ip.bind={HOST}",
             "-master.peers=none",  # a single master need not look for others: this saves a second
-            f"-master.port={ports['master']}",
-            f"-master.port.grpc={ports['master_grpc']}",
             "-master.telemetry=false",
             "-master.volumeSizeLimitMB=1024",
-            f"-volume.port={ports['volume']}",
-            f"-volume.port.grpc={ports['volume_grpc']}",
             "-volume.max=5000",  # a bucket takes several; without a free one a write is an internal error
             "-filer",
-            f"-filer.port={ports['filer']}",
-            f"-filer.port.grpc={ports['filer_grpc']}",
             "-s3",
-            f"-s3.port={ports['s3']}",
-            f"-s3.port.grpc={ports['s3_grpc']}",
+            *(f"-{name.partition('_')[0]}.port{'.grpc' * ('_' in name)}={port}" for name, port in ports.items()),
             f"-s3.config={self._folder / 'identities.json'}",
             "-s3.iam=false",
             "-s3.autoCreateBucket=false",
@@ -248,7 +238,7 @@ class LocalS3:
                 ],
                 "actions": ["Admin", "Read", "Write", "List", "Tagging"],
             }
-            _write_private(path, orjson.dumps({"identities": [identity]}))
+            write_whole(path, orjson.dumps({"identities": [identity]}))
         pair = orjson.loads(path.read_bytes())["identities"][0]["credentials"][0]
         return {"access_key": pair["accessKey"], "secret_key": pair["secretKey"]}
 
@@ -342,11 +332,3 @@ def _free_ports() -> dict[str, int]:
             probe.bind((HOST, 0))
             ports[name] = int(probe.getsockname()[1])
         return ports
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    """Replace a file that only its owner may read."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    Path(temporary).replace(path)

@@ -10,7 +10,6 @@ the vendor writes it (api_documents.py), how it is exported (exporter.py) or ser
 from __future__ import annotations
 
 import bisect
-import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from functools import cached_property
 from custody_pipeline.simulator.calls import Conversation, ExportJob, JobTotals
 from custody_pipeline.simulator.conversation_builder import RECORDINGS_OF, ConversationBuilder
 from custody_pipeline.simulator.faults import FaultPlan, Planting
-from custody_pipeline.simulator.identity import ConversationIds, fraction, number, uuid_for
+from custody_pipeline.simulator.identity import conversation_ids, fraction, number, uuid_for
 from custody_pipeline.simulator.structure import REGION
 
 DEFAULT_NIGHT = date(2026, 11, 2)
@@ -106,24 +105,13 @@ class Organization:
     # Ids
 
     @cached_property
-    def _ids(self) -> ConversationIds:
-        return _conversation_ids(self.seed)
-
-    @cached_property
     def planting(self) -> Planting:
         """The conversations that have faults."""
         return Planting(self.faults, self.size, number("night", self.seed, self.night))
 
     def conversation_id(self, index: int) -> str:
         """The id of conversation `index`."""
-        return self._ids.encode(self.night, index)
-
-    def index_of(self, conversation_id: str) -> int | None:
-        """The index of a conversation of this night; None for any other id."""
-        found = self._ids.decode(conversation_id)
-        if found is None or found[0] != self.night or found[1] >= self.size:
-            return None
-        return found[1]
+        return conversation_ids(self.seed).encode(self.night, index)
 
     @cached_property
     def vanishing_index(self) -> int | None:
@@ -156,8 +144,8 @@ class Organization:
 
     def find(self, conversation_id: str) -> Conversation | None:
         """The conversation of this id; None if it is not of this night."""
-        index = self.index_of(conversation_id)
-        return None if index is None else self.conversation(index)
+        night, index = conversation_ids(self.seed).decode(conversation_id) or (None, 0)
+        return self.conversation(index) if night == self.night and index < self.size else None
 
     # Exports
 
@@ -196,8 +184,3 @@ class Organization:
         """(conversation id, recording id) of what the job fails to export."""
         candidates = map(self.conversation, self.planting.indexes(["EXPORT_FAILED"]))
         return [(item.id, item.recordings[0].id) for item in candidates if job.selects(item.start, item.end)]
-
-
-@functools.cache
-def _conversation_ids(seed: int) -> ConversationIds:
-    return ConversationIds(seed)

@@ -18,7 +18,7 @@ import orjson
 
 from custody_pipeline.simulator.api_documents import iso
 from custody_pipeline.simulator.calls import Conversation, ExportJob, JobTotals
-from custody_pipeline.simulator.identity import ConversationIds, uuid_for
+from custody_pipeline.simulator.identity import conversation_ids, uuid_for
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.structure import INTEGRATION_ID
 
@@ -119,7 +119,6 @@ class World:
         self.seed = nights[0].seed
         self.now = options.get("now") or max(item.clock for item in nights)
         self._nights = {item.night: item.at(self.now) for item in nights}
-        self._ids = ConversationIds(self.seed)
         self._cache: dict[str, Conversation] = {}
         self.token_lifetime, self.rate_limit = options.get("token_lifetime", 86_400), options.get("rate_limit", 300)
         self._minute, self._one_allowance = options.get("minute", 60.0), options.get("one_allowance", False)
@@ -184,7 +183,7 @@ class World:
         cached = self._cache.get(conversation_id)
         if cached is not None:
             return cached
-        found = self._ids.decode(conversation_id)
+        found = conversation_ids(self.seed).decode(conversation_id)
         night = self._nights.get(found[0]) if found else None
         conversation = night.find(conversation_id) if night else None
         if conversation is None or conversation.start > self.now:

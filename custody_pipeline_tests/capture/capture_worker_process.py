@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from custody_pipeline.capture import worker
 from custody_pipeline.capture.spool import Spool
-from custody_pipeline.capture.worker import CaptureWorker
 from custody_pipeline.extract.genesys import Answer
 from custody_pipeline.io.document_store import FolderStore
 
@@ -23,23 +23,19 @@ class Files:
         self._folder = folder
 
     def get(self, path: str) -> Answer:
+        if path.endswith("/customattributes"):
+            return Answer(f"GET {path}", b'{"results":[]}', 200, None)
         return Answer(f"GET {path}", (self._folder / path.rpartition("/")[2]).read_bytes(), 200, None)
 
 
 def main() -> None:
     spool, place, conversations = map(Path, sys.argv[1:])
     queue = Spool(spool)
-    worker = CaptureWorker(
-        queue,
-        Files(conversations),
-        FolderStore(place),
-        typed_attributes=False,
-        max_attempts=1000,
-        lease_seconds=LEASE_SECONDS,
-    )
+    worker.MAX_ATTEMPTS, worker.LEASE_SECONDS = 1000, LEASE_SECONDS
+    capture = worker.CaptureWorker(queue, Files(conversations), FolderStore(place))
     print("ready", flush=True)
     while queue.metrics().depth:
-        worker.drain(max_seconds=60)
+        capture.drain(max_seconds=60)
 
 
 if __name__ == "__main__":

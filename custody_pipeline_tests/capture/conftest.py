@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from custody_pipeline.capture.bounded_connections import bounded_server
 from custody_pipeline.capture.messages import EventQueue
-from custody_pipeline.capture.receiver import make_server
+from custody_pipeline.capture.receiver import MAX_WAITING, create_app
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.extract.genesys import Answer
 from custody_pipeline.extract.genesys_errors import GenesysError
@@ -137,7 +138,8 @@ class Receiver:
 def running(queue: EventQueue, tls: Mapping[str, str] | None = None, **settings: Any) -> Iterator[Receiver]:
     """A receiver in a thread of this process."""
     ready = threading.Event()
-    server = make_server(Settings(webhook_secrets=SECRETS, **settings), queue, on_ready=ready.set, **(tls or {}))
+    app = create_app(Settings(webhook_secrets=SECRETS, **settings), queue)
+    server = bounded_server(app, MAX_WAITING, ready.set, **(tls or {}))
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from custody_pipeline.capture.assembly import drain_queue, queue_of
+from custody_pipeline.capture.assembly import drain_queue
 from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.capture.metrics import capture_points
+from custody_pipeline.capture.queues import open_queue
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
@@ -46,7 +48,7 @@ def settings(vendor: SimulatorServer, tmp_path: Path) -> Settings:
 
 
 def send(settings: Settings, *bodies: bytes) -> None:
-    with queue_of(settings) as queue, running(queue) as receiver:
+    with closing(open_queue(settings)) as queue, running(queue) as receiver:
         assert {receiver.post(body)[0] for body in bodies} == {202}
 
 
@@ -91,7 +93,7 @@ def test_a_conversation_of_a_hidden_division_is_a_dead_letter_that_a_retry_bring
     assert drain_queue(settings, max_seconds=30).report.set_aside == {"conversation_forbidden": 1}
     vendor.world.hidden.clear()
     assert drain_queue(settings, max_seconds=30).report.events == 0
-    with queue_of(settings) as queue:
+    with closing(open_queue(settings)) as queue:
         assert queue.retry_dead() == 1
     assert drain_queue(settings, max_seconds=30).report.captures == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from custody_pipeline.capture import assembly
-from custody_pipeline.capture.assembly import queue_of
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
+from custody_pipeline.capture.queues import open_queue
 from custody_pipeline.capture.worker import RATE_SHARE, capture_client
 from custody_pipeline.extract.genesys import Answer, GenesysClient
 from custody_pipeline.extract.rate_limiter import RateLimiter
@@ -46,7 +47,7 @@ def test_a_drain_keeps_to_its_share_and_the_night_has_the_rest(tmp_path: Path, m
             genesys_requests_per_minute=ALLOWED,
         )
         bodies = [event.body for call in calls for event in events_of(call)]
-        with queue_of(settings) as queue:
+        with closing(open_queue(settings)) as queue:
             events = [(parse_event(body), body) for body in bodies]
             now = datetime.now(UTC)
             queue.put([Message(event.event_id, event.conversation_id, body, now) for event, body in events])

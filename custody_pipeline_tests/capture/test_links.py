@@ -65,7 +65,7 @@ def exists(s3: Any, where: S3Location) -> bool:
 
 def test_a_presigned_put_writes_exactly_what_was_signed_once(s3: Any, bucket: str) -> None:
     where = S3Location(bucket, "x/r.custody.json")
-    permission = presign_put(s3, where, CONTENT, expires_seconds=60)
+    permission = presign_put(s3, where, CONTENT)
     assert put_presigned(permission, CONTENT) == "written"
     assert put_presigned(permission, CONTENT) == "already_there"
     assert s3.get_object(Bucket=bucket, Key=where.key)["Body"].read() == CONTENT
@@ -86,7 +86,7 @@ def test_a_presigned_put_writes_exactly_what_was_signed_once(s3: Any, bucket: st
     ],
 )
 def test_anything_else_than_what_was_signed_is_refused(s3: Any, bucket: str, changed: dict[str, Any]) -> None:
-    permission = presign_put(s3, S3Location(bucket, "x/r.custody.json"), CONTENT, expires_seconds=60)
+    permission = presign_put(s3, S3Location(bucket, "x/r.custody.json"), CONTENT)
     headers = dict(permission.headers)
     if "header" in changed:
         name, value = changed["header"]
@@ -102,7 +102,7 @@ def test_anything_else_than_what_was_signed_is_refused(s3: Any, bucket: str, cha
 def test_a_client_that_would_sign_less_is_refused(endpoint: S3Endpoint, bucket: str) -> None:
     client = endpoint.client()
     with pytest.raises(ValueError, match="Signature Version 4"):
-        presign_put(client, S3Location(bucket, "x"), CONTENT, expires_seconds=60)
+        presign_put(client, S3Location(bucket, "x"), CONTENT)
     client.close()
 
 
@@ -111,7 +111,7 @@ def test_an_expired_permission_is_refused(s3: Any, bucket: str, monkeypatch: pyt
         patched.setattr(
             "botocore.auth.get_current_datetime", lambda remove_tzinfo=True: datetime(2026, 1, 1, tzinfo=UTC)
         )
-        permission = presign_put(s3, S3Location(bucket, "x/r.custody.json"), CONTENT, expires_seconds=60)
+        permission = presign_put(s3, S3Location(bucket, "x/r.custody.json"), CONTENT)
     assert "X-Amz-Date=20260101" in permission.url
     with pytest.raises(SidecarError, match="HTTP 403"):
         put_presigned(permission, CONTENT)
@@ -121,7 +121,7 @@ def test_the_url_is_in_no_representation_exception_or_log(
     s3: Any, bucket: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.DEBUG, "custody_pipeline")
-    permission = presign_put(s3, S3Location(bucket, "x"), CONTENT, expires_seconds=60)
+    permission = presign_put(s3, S3Location(bucket, "x"), CONTENT)
 
     def lost(*_: Any, **__: Any) -> None:
         raise requests.ConnectionError(f"no route to {permission.url}")

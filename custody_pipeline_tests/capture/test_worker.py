@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from custody_pipeline.capture import worker
 from custody_pipeline.capture.capture_place import EncryptedStore
 from custody_pipeline.capture.captured import captured_addresses, captures_of, events_of
 from custody_pipeline.capture.envelopes import parse_event
@@ -377,8 +378,10 @@ def test_an_hour_without_the_vendor_loses_nothing_and_wastes_no_attempts(setup: 
     assert setup.queue.metrics().dead == 0
 
 
-def test_after_all_attempts_it_is_a_dead_letter_that_a_retry_brings_back(make: Callable[..., Setup]) -> None:
-    setup = make(max_attempts=2)
+def test_after_all_attempts_it_is_a_dead_letter_that_a_retry_brings_back(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "MAX_ATTEMPTS", 2)
     setup.vendor.answers[CONVERSATION] = ServerTrouble("GET x", "HTTP 503")
     setup.put(attribute_event())
     setup.drain()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from custody_pipeline.capture.assembly import queue_of
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
+from custody_pipeline.capture.queues import open_queue
 from custody_pipeline.cli.main import app
 from custody_pipeline.settings import load_settings
 from custody_pipeline.simulator.events import events_of
@@ -50,7 +51,7 @@ def custody(*arguments: str, status: int = 0) -> str:
 def test_what_was_refused_is_set_aside_and_read_after_a_retry(vendor: SimulatorServer) -> None:
     call = ORGANIZATION.conversation(0)
     sent = list(events_of(call))
-    with queue_of(load_settings()) as queue:
+    with closing(open_queue(load_settings())) as queue:
         events = [(parse_event(event.body), event.body) for event in sent]
         queue.put([Message(event.event_id, event.conversation_id, body, datetime.now(UTC)) for event, body in events])
     vendor.world.hidden.add(call.id)
@@ -67,7 +68,7 @@ def test_what_was_refused_is_set_aside_and_read_after_a_retry(vendor: SimulatorS
 def test_a_drain_without_a_login_does_not_say_that_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     body = next(iter(events_of(ORGANIZATION.conversation(0)))).body
     event = parse_event(body)
-    with queue_of(load_settings()) as queue:
+    with closing(open_queue(load_settings())) as queue:
         queue.put([Message(event.event_id, event.conversation_id, body, datetime.now(UTC))])
     monkeypatch.setenv("CUSTODY_GENESYS_CLIENT_SECRET", "not the secret")
     assert "to be read later: 1 events (login_refused)" in custody("events", "drain", status=2)

@@ -1,6 +1,7 @@
 """The sensor turns the capture worker while events wait, and shows how live capture is doing."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from custody_pipeline.capture.assembly import queue_of
 from custody_pipeline.capture.envelopes import parse_event
 from custody_pipeline.capture.messages import Message
+from custody_pipeline.capture.queues import open_queue
 from custody_pipeline.definitions import defs
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.defs.sensors import live_captures, waiting_events
@@ -46,7 +47,7 @@ def deployment(organization: Organization, tmp_path: Path, monkeypatch: pytest.M
 def put_events(organization: Organization) -> int:
     bodies = [event.body for call in organization.conversations() for event in events_of(call)]
     events = [(parse_event(body), body) for body in bodies]
-    with queue_of(load_settings()) as queue:
+    with closing(open_queue(load_settings())) as queue:
         queue.put([Message(event.event_id, event.conversation_id, body, datetime.now(UTC)) for event, body in events])
     return len(events)
 

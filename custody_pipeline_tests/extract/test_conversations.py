@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from duckdb import DuckDBPyConnection
 
-from custody_pipeline.extract import conversations, genesys_errors
+from custody_pipeline.extract import conversations, genesys, genesys_errors
 from custody_pipeline.extract.catalog import collect_catalog
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.conversations import JOBS, collect_conversations, collect_details
@@ -144,7 +144,7 @@ def test_a_cursor_without_an_end_is_bounded(api: Api, collector: Collector) -> N
 def test_a_listing_of_empty_pages_without_an_end_is_bounded(
     api: Api, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversations, "MAX_PAGES", 5)
+    monkeypatch.setattr(genesys, "MAX_PAGES", 5)
     api.on(RESULTS, *(reply({"conversations": [], "cursor": str(number)}) for number in range(99)))
     (landing,) = collect_details(collector)
     assert (landing.state, "the listing has more than 5 pages" in (landing.detail or "")) == ("failed", True)
