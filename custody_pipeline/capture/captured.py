@@ -42,6 +42,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -58,6 +59,9 @@ from custody_pipeline.io.encrypted_files import EncryptedFileError
 from custody_pipeline.io.night_keys import NightForgottenError, NightKeyError
 
 logger = logging.getLogger(__name__)
+
+CONVERSATION = re.compile(r"/conversation_id=([^/]+)/")
+"""The conversation in a key. A file that somebody else put into the place may have none."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.capture.captured import captures_of, link_key, readable
+from custody_pipeline.capture.captured import CONVERSATION, captures_of, link_key, readable
 from custody_pipeline.capture.sidecar import SIGNATURE, SidecarError, presign_put, put_presigned
 from custody_pipeline.extract.export_keys import parse_key
 from custody_pipeline.extract.export_listing import night_prefixes
@@ -89,7 +89,7 @@ class AudioLinker:
         Returns:
             The number of recordings that were newly linked.
         """
-        captured = {key.split("conversation_id=")[1].partition("/")[0] for key in captures_of(self._store, day)}
+        captured = {found[1] for key in captures_of(self._store, day) if (found := CONVERSATION.search(key))}
         return sum(self._link_now(day, audio) for audio in exported if audio.conversation_id in captured)
 
     def _link_now(self, day: date, audio: Audio) -> bool:

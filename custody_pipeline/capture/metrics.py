@@ -12,10 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-import orjson
-
-from custody_pipeline.capture.captured import captures_of
+from custody_pipeline.capture.captured import captures_of, readable
 from custody_pipeline.capture.messages import QueueMetrics
+from custody_pipeline.io.clock import utc
 from custody_pipeline.io.document_store import DocumentStore
 
 
@@ -33,18 +32,24 @@ def capture_points(store: DocumentStore, day: date, *, lags: int = 500) -> list[
     Args:
         lags: the lag is read from the documents of this many captures, the newest; for others it is None.
     """
-    keys = sorted(captures_of(store, day), key=lambda key: key.rpartition("/")[2])
-    points = [CapturePoint(_observed_at(key), None) for key in keys[: max(0, len(keys) - lags)]]
-    for key in keys[len(points) :]:
-        happened = orjson.loads(store.read(key) or b"{}")["event"]["event_time"]
-        observed_at = _observed_at(key)
-        lag = None if happened is None else (observed_at - datetime.fromisoformat(happened)).total_seconds()
-        points.append(CapturePoint(observed_at, lag))
-    return points
+    seen = sorted((at, key) for key in captures_of(store, day) if (at := _observed_at(key)) is not None)
+    old = len(seen) - lags
+    return [CapturePoint(at, None if place < old else _lag(store, key, at)) for place, (at, key) in enumerate(seen)]
 
 
-def _observed_at(key: str) -> datetime:
-    return datetime.strptime(key.rpartition("/")[2], "%Y%m%dT%H%M%S.%fZ.json")
+def _observed_at(key: str) -> datetime | None:
+    """The time in a capture's key; None for a file that somebody else put there."""
+    try:
+        return datetime.strptime(key.rpartition("/")[2], "%Y%m%dT%H%M%S.%fZ.json")
+    except ValueError:
+        return None
+
+
+def _lag(store: DocumentStore, key: str, observed_at: datetime) -> float | None:
+    _, capture = readable(store, key) or (b"", {})
+    event = capture.get("event")
+    happened = utc(event.get("event_time")) if isinstance(event, dict) else None
+    return None if happened is None else (observed_at - happened).total_seconds()
 
 
 def per_hour(points: Iterable[CapturePoint]) -> dict[datetime, int]:

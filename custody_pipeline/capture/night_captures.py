@@ -5,30 +5,22 @@ Belongs here: `captures`, `conversation_events`. Does not: receiving events (cap
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import date, timedelta
 
 from custody_pipeline.capture.capture_place import capture_place
-from custody_pipeline.capture.captured import captures_of, events_of
+from custody_pipeline.capture.captured import CONVERSATION, captures_of, events_of
 from custody_pipeline.capture.messages import QueueError
 from custody_pipeline.capture.queues import open_queue
-from custody_pipeline.extract.receipts import FetchFailure
+from custody_pipeline.extract.collector import Collector, Known
+from custody_pipeline.extract.receipts import FetchFailure, Landing
 from custody_pipeline.io.concurrency import in_order
+from custody_pipeline.io.document_store import DocumentStore
 from custody_pipeline.io.encrypted_files import EncryptedFileError
 from custody_pipeline.io.night_keys import NightKeyError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import date
-
-    from custody_pipeline.extract.collector import Collector, Known
-    from custody_pipeline.extract.receipts import Landing
-    from custody_pipeline.io.document_store import DocumentStore
-
 READS_IN_FLIGHT = 16
-_CONVERSATION = re.compile(r"/conversation_id=([^/]+)/")
 
 
 def removed_key(night: date) -> str:
@@ -78,7 +70,7 @@ def _keys(
     Of a conversation that could not be read, nothing tells when it began: it is filed under the day of its event.
     """
     yield from listed(store, night)
-    later = {key: found[1] for key in listed(store, night + timedelta(days=1)) if (found := _CONVERSATION.search(key))}
+    later = {key: found[1] for key in listed(store, night + timedelta(days=1)) if (found := CONVERSATION.search(key))}
     here = known(set(later.values())) if later else set()
     yield from (key for key, conversation_id in later.items() if conversation_id in here)
 

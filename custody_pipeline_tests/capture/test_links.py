@@ -207,6 +207,7 @@ def test_audio_is_linked_once_it_is_there_and_only_once(night: Night, by_the_nig
     hashed = Audio(
         CONVERSATION, RECORDING, night.bucket, f"{folder}/{RECORDING}.opus", None, bytes=len(AUDIO), sha256=digest
     )
+    assert night.store.create(f"captures/date={DAY}/notes.json", b"somebody else's")
     of_nobody = replace(hashed, conversation_id="99999999-2222-4333-8444-555555555555")
 
     def links() -> int:

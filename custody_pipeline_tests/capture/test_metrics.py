@@ -24,10 +24,19 @@ def test_points_tell_the_lag_between_event_and_capture(tmp_path: Path) -> None:
         observed_at = datetime(2026, 11, 2, 10, 0, 0, 123000, tzinfo=UTC) + timedelta(minutes=minutes)
         reading = Reading(CONVERSATION, observed_at, content, None)
         write_capture(store, reading, conversation_facts(CONVERSATION, document(content)), event, NOW)
+    assert store.create("captures/date=2026-11-02/notes.json", b"somebody else's")
     points = capture_points(store, date(2026, 11, 2))
     assert [point.lag_seconds for point in points] == [300, 3900]
     assert [point.lag_seconds for point in capture_points(store, date(2026, 11, 2), lags=1)] == [None, 3900]
     assert per_hour(points) == {datetime(2026, 11, 2, 10): 1, datetime(2026, 11, 2, 11): 1}
+
+
+def test_a_damaged_capture_has_no_lag(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    for minute, content in enumerate((b'{"event":', b'{"event":null}', b"[]")):
+        key = f"captures/date=2026-11-02/conversation_id={CONVERSATION}/20261102T10{minute:02}00.000000Z.json"
+        assert store.create(key, content)
+    assert [point.lag_seconds for point in capture_points(store, date(2026, 11, 2))] == [None, None, None]
 
 
 def test_a_summary_is_flat_numbers() -> None:
