@@ -7,7 +7,7 @@ A missing or wrong setting is one line in the log of the program that loads the 
 import logging
 
 from custody_pipeline.defs.assembled import defs
-from custody_pipeline.io.private import keep_private
+from custody_pipeline.io.process import keep_private
 from custody_pipeline.settings import SettingsError, load_settings
 
 # Processes that Dagster starts for a run begin here, not in the command line.

@@ -8,10 +8,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from datetime import date, datetime
+from typing import Any
 
-from custody_pipeline.alerts.alert import RETENTION, Channel, DeliveryError
+import duckdb
+
+from custody_pipeline.alerts.alert import RETENTION, Alert, Channel, DeliveryError, Notice
 from custody_pipeline.alerts.delivered import Deliveries
 from custody_pipeline.alerts.delivery import Http, Patience
 from custody_pipeline.alerts.digest import with_digest
@@ -23,16 +27,8 @@ from custody_pipeline.alerts.webhook import WebhookChannel
 from custody_pipeline.evidence.cut.manifest import REPORT
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.models.verdict import verdict_of
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.night_states import NOT_PUBLISHED, NightState, night_states, unpublished
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from datetime import date, datetime
-
-    import duckdb
-
-    from custody_pipeline.alerts.alert import Alert, Notice
-    from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 

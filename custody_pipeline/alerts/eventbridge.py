@@ -9,21 +9,17 @@ Source: AWS API reference, PutEvents: at most 10 entries and 256 KiB a request; 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import orjson
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.alerts.alert import Delivery, DeliveryError, Notice
-from custody_pipeline.alerts.delivery import TroubleError
-from custody_pipeline.io.batches import batches
+from custody_pipeline.alerts.delivery import Patience, TroubleError
+from custody_pipeline.io.concurrency import batches
 from custody_pipeline.io.s3 import new_session
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from custody_pipeline.alerts.delivery import Patience
 
 BATCH = 10
 SOURCE = "custody_pipeline"

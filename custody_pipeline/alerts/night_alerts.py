@@ -72,8 +72,8 @@ def night_alerts(
     if not table_columns(con, "custody.gaps"):
         return alerts  # no night was modelled yet
     alerts += [
-        _collection(night, resource, receipt, link_template)
-        for resource, receipt in con.execute(query("alerts/unfinished_collections"), {"night": night}).fetchall()
+        _of_night(night, resource, *_COLLECTIONS[state], link_template)
+        for resource, state in con.execute(query("alerts/unfinished_collections"), {"night": night}).fetchall()
     ]
     near = now + timedelta(days=warn_days)
     rows = con.execute(
@@ -119,10 +119,6 @@ _COLLECTIONS = {
     ),
 }  # fmt: skip
 """State of a source, or of a night → the alert's reason, severity, sentence and next action."""
-
-
-def _collection(night: date, resource: str, state: str, link_template: str | None) -> Alert:
-    return _of_night(night, resource, *_COLLECTIONS[state], link_template)
 
 
 def _of_night(

@@ -20,7 +20,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from custody_pipeline.alerts.alert import Alert, Delivery, DeliveryError, Group, Notice
 from custody_pipeline.alerts.delivery import Http, RefusedError, TroubleError
-from custody_pipeline.io.batches import batches
+from custody_pipeline.io.concurrency import batches
 from custody_pipeline.io.http import Bearer
 from custody_pipeline.settings import Settings
 

@@ -17,7 +17,7 @@ import orjson
 
 from custody_pipeline.alerts.alert import Delivery, DeliveryError, Notice
 from custody_pipeline.alerts.delivery import Http, RefusedError
-from custody_pipeline.io.batches import batches
+from custody_pipeline.io.concurrency import batches
 from custody_pipeline.io.signature import HEADER, sign
 
 SCHEMA = "custody.alerts.v1"

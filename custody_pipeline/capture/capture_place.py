@@ -6,23 +6,19 @@ Belongs here: opening the place, and encrypting its documents. Does not: keys an
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from custody_pipeline.io.document_store import open_store
+from custody_pipeline.io.document_store import DocumentStore, open_store
 from custody_pipeline.io.encrypted_files import encrypted_bytes, opened_bytes
-from custody_pipeline.io.night_keys import night_keys_of
+from custody_pipeline.io.night_keys import NightKeys, night_keys_of
 from custody_pipeline.io.s3 import s3_client
+from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.io.document_store import DocumentStore
-    from custody_pipeline.io.night_keys import NightKeys
-    from custody_pipeline.settings import Settings
 
 _NIGHT = re.compile(r"[a-z]+/date=(\d{4}-\d\d-\d\d)/")
 _KEY = re.compile(r"(?:captures|events|links|claims)/date=\d{4}-\d\d-\d\d/conversation_id=.+")

@@ -11,7 +11,7 @@ touched.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import resources
@@ -114,7 +114,7 @@ def plan(api: TriggerApi, workflow_id: str) -> list[Change]:
         GenesysError: the triggers cannot be listed.
     """
     ours = _installed(api)
-    offered = set(_topics(api))
+    offered = set(_entities(api, f"{TRIGGERS}/topics"))
     changes, settled = [], set[str]()
     for wanted in wanted_triggers(workflow_id):
         present = next((trigger for trigger in ours if trigger["name"] == wanted["name"]), None)
@@ -125,8 +125,7 @@ def plan(api: TriggerApi, workflow_id: str) -> list[Change]:
         else:
             settled.add(present["id"])
             changes.append(_compare(present, wanted))
-    surplus = [trigger for trigger in ours if trigger["id"] not in settled]
-    return changes + [Change("delete", trigger["name"], trigger_id=trigger["id"]) for trigger in surplus]
+    return changes + _deletions(trigger for trigger in ours if trigger["id"] not in settled)
 
 
 def install(api: TriggerApi, workflow_id: str) -> list[Change]:
@@ -136,10 +135,7 @@ def install(api: TriggerApi, workflow_id: str) -> list[Change]:
         ValueError: `workflow_id` is no UUID.
         GenesysError: a change was refused; earlier changes are in effect, and installing again does the rest.
     """
-    changes = [change for change in plan(api, workflow_id) if change.action != "keep"]
-    for change in changes:
-        _apply(api, change)
-    return changes
+    return _applied(api, [change for change in plan(api, workflow_id) if change.action != "keep"])
 
 
 def remove(api: TriggerApi) -> list[Change]:
@@ -148,10 +144,7 @@ def remove(api: TriggerApi) -> list[Change]:
     Raises:
         GenesysError: they cannot be listed, or a deletion was refused.
     """
-    changes = [Change("delete", trigger["name"], trigger_id=trigger["id"]) for trigger in _installed(api)]
-    for change in changes:
-        _apply(api, change)
-    return changes
+    return _applied(api, _deletions(_installed(api)))
 
 
 def definitions(endpoint: str) -> dict[str, str]:
@@ -196,22 +189,24 @@ def _covers(present: object, wanted: object) -> bool:
     return (present or []) == wanted if isinstance(wanted, list) else present == wanted
 
 
-def _apply(api: TriggerApi, change: Change) -> None:
-    if change.action in {"delete", "replace"}:
-        with suppress(NotFound):  # deleted already, for example by a request whose answer was lost
-            api.delete(f"{TRIGGERS}/{change.trigger_id}")
-    if change.action in {"create", "replace"}:
-        api.post(TRIGGERS, change.wanted)
-    if change.action == "update":
-        api.put(f"{TRIGGERS}/{change.trigger_id}", change.wanted)
+def _deletions(triggers: Iterable[dict[str, Any]]) -> list[Change]:
+    return [Change("delete", trigger["name"], trigger_id=trigger["id"]) for trigger in triggers]
+
+
+def _applied(api: TriggerApi, changes: list[Change]) -> list[Change]:
+    for change in changes:
+        if change.action in {"delete", "replace"}:
+            with suppress(NotFound):  # deleted already, for example by a request whose answer was lost
+                api.delete(f"{TRIGGERS}/{change.trigger_id}")
+        if change.action in {"create", "replace"}:
+            api.post(TRIGGERS, change.wanted)
+        if change.action == "update":
+            api.put(f"{TRIGGERS}/{change.trigger_id}", change.wanted)
+    return changes
 
 
 def _installed(api: TriggerApi) -> list[dict[str, Any]]:
     return [trigger for trigger in _entities(api, TRIGGERS) if str(trigger.get("name", "")).startswith(NAME_PREFIX)]
-
-
-def _topics(api: TriggerApi) -> Iterator[str]:
-    return _entities(api, f"{TRIGGERS}/topics")
 
 
 def _entities(api: TriggerApi, path: str) -> Iterator[Any]:

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.capture.messages import Delivery, EventQueue, Message, PutOutcome, QueueError, QueueMetrics
 from custody_pipeline.capture.spool import Spool
-from custody_pipeline.io.batches import batches
+from custody_pipeline.io.concurrency import batches
 from custody_pipeline.io.s3 import new_session
 from custody_pipeline.settings import Settings
 

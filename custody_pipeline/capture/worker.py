@@ -25,6 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.capture.captured import Conversation, Reading, conversation_facts, write_capture, write_event
 from custody_pipeline.capture.envelopes import CustodyEvent, EnvelopeError, parse_event
+from custody_pipeline.capture.links import AudioLinker
 from custody_pipeline.capture.messages import Delivery, EventQueue
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.genesys import Answer, GenesysClient
@@ -66,13 +67,6 @@ class ConversationReader(Protocol):
 
     def get(self, path: str) -> Answer:
         """GET a path of the API; raises `GenesysError`."""
-
-
-class Linker(Protocol):
-    """Ties exported audio to a capture; see `capture.links`."""
-
-    def link(self, conversation_id: str, start: datetime) -> int:
-        """Link the recordings that can be linked now; returns how many."""
 
 
 @dataclass
@@ -123,7 +117,7 @@ class CaptureWorker:
         reader: ConversationReader,
         store: DocumentStore,
         *,
-        linker: Linker | None = None,
+        linker: AudioLinker | None = None,
         erased: Callable[[], frozenset[str]] = frozenset,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,

@@ -26,7 +26,7 @@ from custody_pipeline.cli import erase_commands, retention_commands, help_comman
 
 # isort: on
 from custody_pipeline.cli.shared import INCOMPLETE, OK, USAGE, app, complain, say_after_silence, stop
-from custody_pipeline.io.private import keep_private
+from custody_pipeline.io.process import keep_private
 
 __all__ = ["app", "main"]
 

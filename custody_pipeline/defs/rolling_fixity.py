@@ -11,7 +11,7 @@ import dagster as dg
 from custody_pipeline.defs.failures import failing_step
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.operations.fixity import run_fixity
-from custody_pipeline.warehouse.fixity_table import FIXITY_COLUMNS
+from custody_pipeline.warehouse.bookkeeping import FIXITY_COLUMNS
 
 KEY = dg.AssetKey(["raw", "fixity_checks"])
 UNCHANGED = "media_unchanged"

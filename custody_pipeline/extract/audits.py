@@ -9,24 +9,20 @@ not kept: they are personal data of that night.
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
 
 import orjson
 
+from custody_pipeline.extract.collector import Collector, Known, Load
 from custody_pipeline.extract.conversations import finished_job
 from custody_pipeline.extract.documents import text_of
 from custody_pipeline.extract.export_keys import as_the_api_writes
+from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.extract.genesys_errors import ANSWERED, GenesysError, JobFailed, UnexpectedAnswer
+from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.io.clock import utc_now
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    from custody_pipeline.extract.collector import Collector, Known, Load
-    from custody_pipeline.extract.genesys import GenesysClient
-    from custody_pipeline.extract.receipts import Landing
 
 QUALITY = "/api/v2/quality/conversations/audits/query"
 PLATFORM = "/api/v2/audits/query"
@@ -117,12 +113,7 @@ def _services(client: GenesysClient) -> Iterator[dict[str, Any]]:
 
 def _read(collector: Collector, load: Load, path: str, query: dict[str, Any], known: Known) -> None:
     client = collector.require_client()
-    answer = client.post(path, query)
-    transaction = answer.object().get("id")
-    if not isinstance(transaction, str) or not transaction.replace("-", "").isalnum():
-        raise answer.unexpected("unexpected shape: no id")
-    place = f"{path}/{transaction}"
-    finished_job(client, place, "Succeeded", {"Failed", "Cancelled"})
+    place = finished_job(client, path, query, "id", "Succeeded", {"Failed", "Cancelled"})
     load.add_own(collector.api_uri(path), _entries(client, f"{place}/results"), known)
 
 

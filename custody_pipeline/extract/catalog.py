@@ -5,14 +5,10 @@ Belongs here: listings of things that have an id. Does not: anything of one conv
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.documents import id_of
 from custody_pipeline.extract.genesys_errors import ANSWERED, Forbidden, NotFound
-
-if TYPE_CHECKING:
-    from custody_pipeline.extract.collector import Collector
-    from custody_pipeline.extract.receipts import Landing
+from custody_pipeline.extract.receipts import Landing
 
 LISTINGS = {
     "published_scripts": "/api/v2/scripts/published",

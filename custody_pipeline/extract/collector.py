@@ -5,9 +5,10 @@ Belongs here: the code that all resources share. Does not: the requests of each.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,26 +18,21 @@ from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.erased import names_any, without_erased
 from custody_pipeline.extract.genesys import GenesysClient, Identity
 from custody_pipeline.extract.genesys_errors import GenesysError, PermanentError
-from custody_pipeline.extract.landing_files import Bucket, Folder, LandingWriter, new_landing_id
+from custody_pipeline.extract.landing_files import Bucket, Folder, LandingWriter, Place, new_landing_id
 from custody_pipeline.extract.receipts import Collectors, FetchFailure, Landing
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.s3 import s3_client
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.erasures import erased_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from datetime import date
-
     from mypy_boto3_s3 import S3Client
 
-    from custody_pipeline.extract.landing_files import Place
-    from custody_pipeline.settings import Settings
-
-    # Called with (resource, done so far, expected in all or None).
-    Progress = Callable[[str, int, int | None], None]
-    # Conversation ids → those that are of the night.
-    Known = Callable[[set[str]], set[str]]
+# Called with (resource, done so far, expected in all or None).
+Progress = Callable[[str, int, int | None], None]
+# Conversation ids → those that are of the night.
+Known = Callable[[set[str]], set[str]]
 
 # Asking which conversations are of the night opens the warehouse.
 _ASKED_AT_ONCE = 10_000

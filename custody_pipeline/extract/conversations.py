@@ -7,12 +7,16 @@ need a single read (sql/pending_reads).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable, Set
+from datetime import datetime
+from functools import partial
 from http.client import FORBIDDEN, NOT_IMPLEMENTED, OK
-from typing import TYPE_CHECKING
+from typing import Any
 
+from custody_pipeline.extract.collector import Collector, Load
 from custody_pipeline.extract.documents import fields_of, items_of, text_of
 from custody_pipeline.extract.export_keys import is_conversation_id
-from custody_pipeline.extract.genesys import Answer
+from custody_pipeline.extract.genesys import Answer, GenesysClient
 from custody_pipeline.extract.genesys_errors import (
     ANSWERED,
     FAILED,
@@ -22,17 +26,9 @@ from custody_pipeline.extract.genesys_errors import (
     NotFound,
     NotReady,
 )
-from custody_pipeline.extract.receipts import FetchFailure
+from custody_pipeline.extract.receipts import FetchFailure, Landing
 from custody_pipeline.io.clock import utc
 from custody_pipeline.io.concurrency import in_order
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Set
-    from datetime import datetime
-
-    from custody_pipeline.extract.collector import Collector, Load
-    from custody_pipeline.extract.genesys import GenesysClient
-    from custody_pipeline.extract.receipts import Landing
 
 JOBS = "/api/v2/analytics/conversations/details/jobs"
 PAGE_SIZE = 1_000
@@ -83,8 +79,8 @@ def _watermark(client: GenesysClient) -> datetime | None:
 
 def _read_details(collector: Collector, load: Load) -> None:
     client = collector.require_client()
-    job_id = _finished_job(collector, client)
-    path = f"{JOBS}/{job_id}/results"
+    job = _finished_job(collector, client)
+    job_id, path = job.rpartition("/")[2], f"{job}/results"
     seen: set[bytes] = set()
     for page in client.pages(path, pageSize=PAGE_SIZE):
         page_sha256 = hashlib.sha256(page.body).hexdigest()
@@ -115,29 +111,33 @@ def _finished_job(collector: Collector, client: GenesysClient) -> str:
         "orderBy": "conversationStart",
         "startOfDayIntervalMatching": True,
     }
-    for last_try in (False, True):
-        answer = client.post(JOBS, query)
-        job_id = answer.object().get("jobId")
-        if not isinstance(job_id, str) or not job_id.replace("-", "").isalnum():
-            raise answer.unexpected("unexpected shape: no jobId")
-        try:
-            finished_job(client, f"{JOBS}/{job_id}", "FULFILLED", {"FAILED", "CANCELLED", "EXPIRED"})
-        except JobFailed:
-            if last_try:
-                raise
-        else:
-            return job_id
-    raise AssertionError("unreachable")
+    run = partial(finished_job, client, JOBS, query, "jobId", "FULFILLED", {"FAILED", "CANCELLED", "EXPIRED"})
+    try:
+        return run()
+    except JobFailed:
+        return run()
 
 
-def finished_job(client: GenesysClient, path: str, finished: str, failed: Set[str]) -> None:
-    """Wait until the job at `path` has the state `finished`.
+def finished_job(
+    client: GenesysClient, jobs: str, query: dict[str, Any], field: str, finished: str, failed: Set[str]
+) -> str:
+    """Submit a job, and wait until it has the state `finished`.
+
+    Args:
+        jobs: the path that takes `query` and answers with the job's id in `field`.
+
+    Returns:
+        The path of the job.
 
     Raises:
         JobFailed: it ended with one of the states `failed`, or never.
         GenesysError: see genesys.py.
     """
-    waited, pause, known = 0.0, FIRST_POLL, False
+    answer = client.post(jobs, query)
+    job_id = answer.object().get(field)
+    if not isinstance(job_id, str) or not job_id.replace("-", "").isalnum():
+        raise answer.unexpected(f"unexpected shape: no {field}")
+    path, waited, pause, known = f"{jobs}/{job_id}", 0.0, FIRST_POLL, False
     while waited < JOB_PATIENCE:
         try:
             answer, known = client.get(path), True
@@ -150,7 +150,7 @@ def finished_job(client: GenesysClient, path: str, finished: str, failed: Set[st
                 raise JobFailed(f"GET {path}", "the job is not found") from error
             state = None
         if state == finished:
-            return
+            return path
         if state in failed:
             raise JobFailed(f"GET {path}", f"the job ended {state}")
         client.sleep(pause)

@@ -151,12 +151,17 @@ def value_of(page: bytes, field: str) -> Any:
         raise ValueError(f"`{field}` cannot be read: no JSON value") from error
 
 
-def text_of(page: bytes, field: str) -> str | None:
-    """The text in one field of a JSON object; None if no text can be read there."""
+def readable_value_of(page: bytes, field: str) -> Any:
+    """As `value_of`; None also if it cannot be read."""
     try:
-        found = value_of(page, field)
+        return value_of(page, field)
     except ValueError:
         return None
+
+
+def text_of(page: bytes, field: str) -> str | None:
+    """The text in one field of a JSON object; None if no text can be read there."""
+    found = readable_value_of(page, field)
     return found if isinstance(found, str) else None
 
 

@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import orjson
 
 from custody_pipeline.extract.documents import document
-from custody_pipeline.extract.landing_files import RECEIPTS, content_of, line_of, read_lines, split_line
+from custody_pipeline.extract.landing_files import RECEIPTS, LandedFile, content_of, line_of, read_lines, split_line
+from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.io.encrypted_files import HEADER_BYTES, EncryptingFile, is_encrypted, key_named
 from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.night_keys import NO_KEYS, NightForgottenError, NightKeys
 from custody_pipeline.io.whole_file import sha256_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Set
-    from pathlib import Path
-
-    from custody_pipeline.extract.landing_files import LandedFile
-    from custody_pipeline.extract.receipts import Landing
 
 _ERASED_STATE = "erased"
 
@@ -143,7 +139,8 @@ def erase_landing(ids: Set[str], resource: str, source: Path, target: Path, keys
         Number of documents that were erased, or cut to the rest of a list; 0 for a file whose key was forgotten.
     """
     try:
-        if resource == RECEIPTS or not any(_is_affected(ids, resource, line) for line in read_lines(source, keys)):
+        lines = read_lines(source, keys)
+        if resource == RECEIPTS or all(_line_without(ids, resource, line) is line for line in lines):
             return 0
     except NightForgottenError:
         return 0
@@ -151,11 +148,11 @@ def erase_landing(ids: Set[str], resource: str, source: Path, target: Path, keys
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as raw:
         sealing = EncryptingFile(raw, keys.named(*_key_of(source))) if is_encrypted(source) else None
-        with gzipped(sealing or raw) as lines:
+        with gzipped(sealing or raw) as written:
             for line in read_lines(source, keys):
                 kept = _line_without(ids, resource, line)
                 erased += kept is not line
-                lines.write(kept)
+                written.write(kept)
         if sealing is not None:
             sealing.close()
     return erased
@@ -166,18 +163,9 @@ def _key_of(source: Path) -> tuple[date, bytes]:
         return key_named(file.read(HEADER_BYTES))
 
 
-def _envelope(line: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads(split_line(line)[0] + b"}")
-    return found
-
-
-def _is_affected(ids: Set[str], resource: str, line: bytes) -> bool:
-    return _line_without(ids, resource, line) is not line
-
-
 def _line_without(ids: Set[str], resource: str, line: bytes) -> bytes:
     """The line itself if it is of no erased conversation."""
-    envelope = _envelope(line)
+    envelope = orjson.loads(split_line(line)[0] + b"}")
     if envelope["state"] == _ERASED_STATE:
         return line
     content = content_of(line)
@@ -185,14 +173,11 @@ def _line_without(ids: Set[str], resource: str, line: bytes) -> bytes:
     if kept is content:
         return line
     if kept is not None:
-        return line_of(envelope["row"], envelope["k"], envelope["source_uri"], _moment(envelope), document(kept))
+        fetched_at = datetime.fromisoformat(envelope["fetched_at"])
+        return line_of(envelope["row"], envelope["k"], envelope["source_uri"], fetched_at, document(kept))
     empty = {"k": {}, "row": envelope["row"], "source_uri": "custody:erased", "fetched_at": envelope["fetched_at"]}
     empty |= {"sha256": "", "bytes": 0, "state": _ERASED_STATE}
     return orjson.dumps(empty)[:-1] + b',"document":null}\n'
-
-
-def _moment(envelope: dict[str, Any]) -> datetime:
-    return datetime.fromisoformat(envelope["fetched_at"])
 
 
 def erase_landed(landing: Landing, ids: Set[str]) -> None:

@@ -6,30 +6,27 @@ digests of media (media.py).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, items_of, text_of, value_of
+from custody_pipeline.extract.collector import Collector, Load
+from custody_pipeline.extract.documents import MAX_DOCUMENT_BYTES, items_of, readable_value_of, text_of
 from custody_pipeline.extract.export_keys import RECORDING_ID, is_conversation_id, parse_key
 from custody_pipeline.extract.export_listing import list_versions, night_prefixes, unseen_versions
 from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.extract.genesys_errors import FAILED, ShortList, UnexpectedAnswer
-from custody_pipeline.extract.receipts import FetchFailure
+from custody_pipeline.extract.receipts import FetchFailure, Landing
 from custody_pipeline.io.clock import utc
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.objects import error_code
 from custody_pipeline.io.s3 import S3Location, bucket_region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.extract.collector import Collector, Load
-    from custody_pipeline.extract.receipts import Landing
 
 JOBS = "/api/v2/recording/jobs"
 READS_IN_FLIGHT = 16
@@ -155,7 +152,8 @@ def _collect_jobs(collector: Collector) -> list[Landing]:
                     jobs.incomplete = True
                     continue
                 jobs.add({"job_id": job_id}, collector.api_uri(path), answer.body)
-                exports[job_id] = _stated_failures(answer.body)
+                # If the job cannot be read, raw.export_jobs says so.
+                exports[job_id] = readable_value_of(answer.body, "totalFailedRecordings") or 0
         except FAILED as error:
             jobs.fail("jobs", error)
             jobs.incomplete = True
@@ -185,13 +183,6 @@ def _jobs_of_the_night(collector: Collector, load: Load) -> Iterator[str]:
             job = None  # the single read has the error
         if touches(job, start, end) and _is_ours(job, collector.settings.integration_id):
             yield job_id
-
-
-def _stated_failures(job: bytes) -> object:
-    try:
-        return value_of(job, "totalFailedRecordings") or 0
-    except ValueError:
-        return 0  # raw.export_jobs says that the job cannot be read
 
 
 def _collect_failed_recordings(collector: Collector, load: Load, job_id: str, stated: object) -> None:
@@ -238,19 +229,12 @@ def _collect_manifests(collector: Collector) -> Landing:
 def _goes_on(manifest: bytes) -> bool:
     """True for a manifest that states more pages or recordings than it has: the interface gives one answer."""
     items = next((items for name in ("entities", "recordings") if (items := items_of(manifest, name))), [])
-    stated = {name: _number_or_text(manifest, name) for name in ("pageCount", "total", "nextUri", "cursor")}
+    stated = {name: readable_value_of(manifest, name) for name in ("pageCount", "total", "nextUri", "cursor")}
     more = any(isinstance(stated[name], str) and stated[name] for name in ("nextUri", "cursor"))
     return more or any(
         isinstance(number := stated[name], int) and number > least
         for name, least in (("pageCount", 1), ("total", len(items)))
     )
-
-
-def _number_or_text(document: bytes, field: str) -> object:
-    try:
-        return value_of(document, field)
-    except ValueError:
-        return None  # no object: raw.export_manifests says whether it can be read
 
 
 def collect_exports(collector: Collector) -> list[Landing]:
@@ -260,17 +244,12 @@ def collect_exports(collector: Collector) -> list[Landing]:
         LoginError: the API refuses the client.
         BucketUnreachableError: the export bucket cannot be listed.
     """
-    landings = [] if collector.settings.export_url else _bucket_not_configured(collector)
-    if collector.settings.export_url:
-        landings += _collect_bucket(collector)
+    if collector.settings.export_url or collector.settings.manifest_source == "bucket":
+        landings = _collect_bucket(collector)
+    else:
+        of_bucket = ("export_objects", "export_sidecars")
+        landings = [collector.not_configured(name, "set CUSTODY_EXPORT_URL") for name in of_bucket]
     if collector.client is None:
-        return landings + [
-            collector.api_not_configured(name) for name in ("export_jobs", "export_failures", "export_manifests")
-        ]
+        of_api = ("export_jobs", "export_failures", "export_manifests")
+        return landings + [collector.api_not_configured(name) for name in of_api]
     return [*landings, *_collect_jobs(collector), _collect_manifests(collector)]
-
-
-def _bucket_not_configured(collector: Collector) -> list[Landing]:
-    if collector.settings.manifest_source == "bucket":
-        collector.settings.require("export_url")
-    return [collector.not_configured(name, "set CUSTODY_EXPORT_URL") for name in ("export_objects", "export_sidecars")]

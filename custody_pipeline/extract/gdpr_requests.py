@@ -14,24 +14,20 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 import orjson
 
+from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.genesys_errors import ANSWERED, Forbidden, NotFound, NotOffered
-from custody_pipeline.extract.receipts import FetchFailure
+from custody_pipeline.extract.receipts import FetchFailure, Landing
 from custody_pipeline.io.clock import utc
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
-
-    from custody_pipeline.extract.collector import Collector
-    from custody_pipeline.extract.receipts import Landing
-
-    # Conversation → numbers, addresses and ids of people in its documents, as written.
-    Addresses = Callable[[set[str]], dict[str, set[str]]]
+# Conversation → numbers, addresses and ids of people in its documents, as written.
+Addresses = Callable[[set[str]], dict[str, set[str]]]
 
 REQUESTS = "/api/v2/gdpr/requests"
 RESOURCE = "gdpr_requests"

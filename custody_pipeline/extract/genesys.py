@@ -13,10 +13,11 @@ import random
 import re
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
@@ -43,11 +44,7 @@ from custody_pipeline.extract.genesys_errors import (
 )
 from custody_pipeline.extract.rate_limiter import RateLimiter
 from custody_pipeline.io.http import Bearer, Pause, Session, retry_after
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 

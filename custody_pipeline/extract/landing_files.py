@@ -25,6 +25,7 @@ import secrets
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -33,7 +34,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from custody_pipeline.extract.documents import BYTE_ORDER_MARK
+from custody_pipeline.extract.documents import BYTE_ORDER_MARK, Document
 from custody_pipeline.extract.verbatim import with_verbatim_tags
 from custody_pipeline.io.encrypted_files import EncryptingFile, opened
 from custody_pipeline.io.gzipped import gzipped
@@ -43,11 +44,7 @@ from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.extract.documents import Document
 
 
 # Uncompressed bytes of one part: DuckDB reads one gzip file with one thread, several at once.
@@ -214,7 +211,6 @@ class LandingWriter:
         self._zip: gzip.GzipFile | None = None
         self._row = self._adapted = self._written = 0
         self.files: list[LandedFile] = []
-        self.lines = 0
 
     def __enter__(self) -> LandingWriter:
         return self
@@ -235,7 +231,6 @@ class LandingWriter:
         line = line_of(self._row, keys, source_uri, fetched_at, doc)
         self._zip.write(line)
         self._written += len(line)
-        self.lines += 1
         self._adapted += doc.state == "ok" and (not doc.one_line or with_verbatim_tags(doc.content) is not doc.content)
         if self._written >= self._part_bytes:
             self.close()

@@ -8,24 +8,19 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import msgspec
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
+from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.export_objects import ARCHIVED, Digests, Listed, ObjectReader
-from custody_pipeline.extract.receipts import FetchFailure
+from custody_pipeline.extract.receipts import FetchFailure, Landing
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.concurrency import in_order
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, Sequence
-
-    from custody_pipeline.extract.collector import Collector
-    from custody_pipeline.extract.receipts import Landing
 
 HASHES_IN_FLIGHT = 16
 

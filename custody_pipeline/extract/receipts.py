@@ -11,13 +11,13 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from custody_pipeline.extract.genesys_errors import GenesysError
+from custody_pipeline.extract.landing_files import LandedFile, Place
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.ledger import Actor
 
 if TYPE_CHECKING:
     from custody_pipeline.extract.genesys import Identity
-    from custody_pipeline.extract.landing_files import LandedFile, Place
-    from custody_pipeline.settings import Settings
 
 MAX_KEPT_ANSWER = 1024 * 1024
 """Bytes kept of an answer of another shape."""

@@ -6,23 +6,19 @@ asked for (sql/pending_reads).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from custody_pipeline.extract.catalog import collect_listing
+from custody_pipeline.extract.collector import Collector, Known, Load
 from custody_pipeline.extract.conversations import read_singly
 from custody_pipeline.extract.documents import id_of, text_of
-from custody_pipeline.extract.genesys import entities_of
+from custody_pipeline.extract.genesys import Answer, GenesysClient, entities_of
 from custody_pipeline.extract.genesys_errors import ANSWERED, BadRequest
+from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.io.clock import utc
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from custody_pipeline.extract.collector import Collector, Known, Load
-    from custody_pipeline.extract.genesys import Answer, GenesysClient
-    from custody_pipeline.extract.receipts import Landing
 
 RETENTION = "/api/v2/recordings/retention/query"
 RETENTION_PAGE_SIZE = 500

@@ -26,7 +26,7 @@ from custody_pipeline.matters.matter import Matter, Selection
 from custody_pipeline.matters.selection import select
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import Warehouse
-from custody_pipeline.warehouse.left_out import nights_left_out
+from custody_pipeline.warehouse.snapshot import nights_left_out
 from custody_pipeline.warehouse.sql_text import table_columns
 
 _Opened = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]

@@ -35,8 +35,7 @@ from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.publish.tidy import tidy_landing
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.connection import Warehouse
-from custody_pipeline.warehouse.left_out import leave_out, nights_left_out
-from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
+from custody_pipeline.warehouse.snapshot import leave_out, nights_left_out, snapshot_for_analysts
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from custody_pipeline.io.batches import batches
+from custody_pipeline.io.concurrency import batches
 from custody_pipeline.io.objects import ABSENT, NO_LOCK, error_code, pages_of
 from custody_pipeline.io.s3 import S3Location
 

@@ -30,8 +30,8 @@ from custody_pipeline.forgetting.warehouse_rows import packaged_elsewhere
 from custody_pipeline.io.escaping import escaped
 from custody_pipeline.io.night_keys import NightForgottenError
 from custody_pipeline.io.objects import listed
-from custody_pipeline.io.removed_folder import remove_folder
 from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.io.whole_file import remove_folder
 from custody_pipeline.matters.register import acted_for, register_of
 from custody_pipeline.operations.package_register import packages_of, remove_abandoned, remove_package
 from custody_pipeline.settings import Settings

@@ -1,17 +1,22 @@
-"""A bounded number of calls at a time, with answers in the order of the questions.
+"""Many questions: a bounded number of calls at a time, or several questions in one request.
 
-Belongs here: concurrency of reads. Does not: what is read.
+Belongs here: how many at once. Does not: what is asked.
 """
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Question = TypeVar("Question")
 Reply = TypeVar("Reply")
+
+
+def batches(items: Sequence[Question], size: int) -> Iterator[list[Question]]:
+    """The items in their order, at most `size` at a time."""
+    return (list(items[start : start + size]) for start in range(0, len(items), size))
 
 
 def in_order(

@@ -16,27 +16,22 @@ import hashlib
 import re
 import secrets
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from custody_pipeline.io.clock import night_in
-from custody_pipeline.io.document_store import open_store
+from custody_pipeline.io.document_store import DocumentStore, open_store
 from custody_pipeline.io.encrypted_files import ID_BYTES, NightKey
 from custody_pipeline.io.key_service import explained, kms_client
 from custody_pipeline.io.s3 import s3_client
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from custody_pipeline.io.document_store import DocumentStore
-    from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings
 
 KEY, FORGOTTEN = "key.json", "forgotten.json"
 """The documents of a night."""
@@ -173,12 +168,6 @@ class KmsWrapping:
         return answer["Plaintext"]
 
 
-@dataclass(frozen=True)
-class _Kept:
-    document: bytes
-    key: WrappedKey
-
-
 class NightKeys:
     """The keys of all nights. Safe for several threads; a key that was unwrapped is remembered.
 
@@ -213,7 +202,8 @@ class NightKeys:
             return None
         with self._lock:
             if night not in self._known:
-                self._known[night] = self._unwrapped(night, self._kept(night) or self._made(night))
+                _, kept = self._kept(night) or self._made(night)
+                self._known[night] = self._unwrapped(night, kept)
             return self._known[night]
 
     def named(self, night: date, key_id: bytes) -> NightKey:
@@ -233,7 +223,7 @@ class NightKeys:
                         f"a file of {night} is encrypted, and {where} has no key of that night: set "
                         "CUSTODY_NIGHT_KEYS_URL and CUSTODY_NIGHT_KEY_FILE or CUSTODY_NIGHT_KEY_KMS as they were then"
                     )
-                key = self._known[night] = self._unwrapped(night, kept)
+                key = self._known[night] = self._unwrapped(night, kept[1])
         if key.id != key_id:
             raise NightKeyError(f"a file of {night} names key {key_id.hex()}, and the night's key is {key.id.hex()}")
         return key
@@ -256,8 +246,9 @@ class NightKeys:
             kept = self._kept(night)
             if kept is None:
                 return None
-            sha256 = hashlib.sha256(kept.document).hexdigest()
-            forgotten = Forgotten(night.isoformat(), kept.key.id, sha256, request, asked_at)
+            document, key = kept
+            sha256 = hashlib.sha256(document).hexdigest()
+            forgotten = Forgotten(night.isoformat(), key.id, sha256, request, asked_at)
             self._store.create(_forgotten_path(night), msgspec.json.encode(forgotten))
         with self._lock:
             self._known.pop(night, None)
@@ -281,7 +272,8 @@ class NightKeys:
         if self._wrapping.unwrap(self._wrap(key)) != key.secret:
             raise NightKeyError("a key that was wrapped and unwrapped is another one")
 
-    def _kept(self, night: date) -> _Kept | None:
+    def _kept(self, night: date) -> tuple[bytes, WrappedKey] | None:
+        """The document of a night's key, as bytes and parsed."""
         if self._store is None:
             return None
         if (gone := self.forgotten(night)) is not None:
@@ -290,7 +282,7 @@ class NightKeys:
                 "it encrypted, and nothing more is kept of that night"
             )
         data = self._store.read(key_path(night))
-        return None if data is None else _Kept(data, self._decoded(data, key_path(night), WrappedKey))
+        return None if data is None else (data, self._decoded(data, key_path(night), WrappedKey))
 
     def _decoded(self, data: bytes, path: str, kind: type[_Document]) -> _Document:
         """The document at `path`. Raises NightKeyError if it is not as it was written."""
@@ -300,7 +292,7 @@ class NightKeys:
             where = self._store.uri(path) if self._store is not None else path
             raise NightKeyError(f"{where} is not as it was written ({error}): restore it") from error
 
-    def _made(self, night: date) -> _Kept:
+    def _made(self, night: date) -> tuple[bytes, WrappedKey]:
         assert self._store is not None  # noqa: S101 - see `of`
         document = msgspec.json.encode(self._wrap(_new(night)))
         self._store.create(key_path(night), document)
@@ -315,15 +307,15 @@ class NightKeys:
         wrapped = b64encode(self._wrapping.wrap(key)).decode()
         return WrappedKey(key.night.isoformat(), key.id.hex(), self._wrapping.under, wrapped)
 
-    def _unwrapped(self, night: date, kept: _Kept) -> NightKey:
-        if kept.key.night != night.isoformat():
-            raise NightKeyError(f"the document of the key of {night} names {kept.key.night}: find out who wrote to it")
-        is_local = kept.key.under == LocalWrapping.under
+    def _unwrapped(self, night: date, kept: WrappedKey) -> NightKey:
+        if kept.night != night.isoformat():
+            raise NightKeyError(f"the document of the key of {night} names {kept.night}: find out who wrote to it")
+        is_local = kept.under == LocalWrapping.under
         if self._wrapping is None or is_local != (self._wrapping.under == LocalWrapping.under):
-            wanted = "CUSTODY_NIGHT_KEY_FILE" if is_local else f"CUSTODY_NIGHT_KEY_KMS={kept.key.under}"
+            wanted = "CUSTODY_NIGHT_KEY_FILE" if is_local else f"CUSTODY_NIGHT_KEY_KMS={kept.under}"
             raise NightKeyError(f"the key of {night} is wrapped under another one: set {wanted}")
         try:
-            return NightKey(night, bytes.fromhex(kept.key.id), self._wrapping.unwrap(kept.key))
+            return NightKey(night, bytes.fromhex(kept.id), self._wrapping.unwrap(kept))
         except ValueError as error:  # of hex or Base64
             raise NightKeyError(f"the key of {night} was altered ({error}): restore it") from error
 

@@ -1,12 +1,15 @@
-"""Local files: small ones replaced in one step (a reader sees the old content or the new one), and digests of any.
+"""Local files and folders: small files replaced in one step, digests of any, folders that go in one step.
 
-Belongs here: writing, reading back and hashing. Does not: what the files hold.
+A reader sees the old content of a file or the new one, and a killed process leaves no nameless part of a folder.
+
+Belongs here: writing, reading back, hashing, removing. Does not: what the files hold, whether a folder may be removed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TypeVar
@@ -62,3 +65,25 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_going(folder: Path) -> bool:
+    """Whether a removal was begun and not ended."""
+    return not folder.exists() and _going(folder).exists()
+
+
+def remove_folder(folder: Path) -> None:
+    """Give the folder, or the one that a link names, another name, then remove it: a killed removal can be ended."""
+    going = _going(folder)
+    if going.exists():
+        shutil.rmtree(going)
+    if folder.exists():
+        folder.resolve().rename(going)
+        shutil.rmtree(going)
+    if folder.is_symlink():
+        folder.unlink()
+
+
+def _going(folder: Path) -> Path:
+    real = folder.resolve()
+    return real.with_name(f".{real.name}.going")

@@ -23,8 +23,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.extract.genesys_errors import GenesysError, LoginError, PermanentError
 from custody_pipeline.fleet.overview import analyst_database, record_acts
-from custody_pipeline.io.batches import batches
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.io.concurrency import batches
 from custody_pipeline.io.objects import NO_LOCK, error_code, pages_of
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from custody_pipeline.io.memory import give_back
+from custody_pipeline.io.process import give_back
 from custody_pipeline.matters.matter import Matter
 from custody_pipeline.matters.register import Register
 from custody_pipeline.matters.standing import Standing

@@ -24,8 +24,7 @@ from filelock import FileLock, Timeout
 
 from custody_pipeline.evidence.package.signed_volume import LIST
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.io.removed_folder import is_going
-from custody_pipeline.io.whole_file import read_struct, write_whole
+from custody_pipeline.io.whole_file import is_going, read_struct, write_whole
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.matters.matter import Matter
 from custody_pipeline.matters.matter_file import TEMPLATE, load_matter, prefix_of

@@ -23,8 +23,8 @@ from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.progress import report
 from custody_pipeline.models.run import refresh_events
 from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.bookkeeping import FIXITY_COLUMNS
 from custody_pipeline.warehouse.connection import Warehouse
-from custody_pipeline.warehouse.fixity_table import FIXITY_COLUMNS
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts, next_position
 from custody_pipeline.warehouse.sql_files import query
 

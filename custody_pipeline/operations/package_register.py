@@ -21,8 +21,7 @@ from filelock import FileLock, Timeout
 
 from custody_pipeline.evidence.package.layout import TAG_MANIFEST
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.io.removed_folder import is_going, remove_folder
-from custody_pipeline.io.whole_file import read_struct, write_whole
+from custody_pipeline.io.whole_file import is_going, read_struct, remove_folder, write_whole
 from custody_pipeline.settings import Settings
 
 

@@ -36,8 +36,8 @@ from custody_pipeline.evidence.cut.seal import CLAIM, SEALING, Agreed, Bundle, C
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.note import NoteError, parse, sign
 from custody_pipeline.evidence.reader import CLAIM_BYTES
-from custody_pipeline.io.batches import batches
 from custody_pipeline.io.clock import http_date
+from custody_pipeline.io.concurrency import batches
 from custody_pipeline.io.objects import REFUSED, error_code, get_object, put_bytes
 
 if TYPE_CHECKING:

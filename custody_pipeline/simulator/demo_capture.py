@@ -11,32 +11,26 @@ import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 import requests
+from rich.console import Console
 
 from custody_pipeline.capture.assembly import drain_queue
 from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.io.signature import HEADER, sign
-from custody_pipeline.simulator.calls import SEEN_AFTER_END
+from custody_pipeline.settings import Settings
+from custody_pipeline.simulator.calls import SEEN_AFTER_END, Conversation
 from custody_pipeline.simulator.events import SET_AFTER_END, SentEvent, Watch
+from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.warehouse.sql_text import literal
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from datetime import datetime
-    from pathlib import Path
-
-    from rich.console import Console
-
-    from custody_pipeline.settings import Settings
-    from custody_pipeline.simulator.calls import Conversation
-    from custody_pipeline.simulator.organization import Organization
 
 KEY_ID = "demo"
 TAG, COLUMN = "Legal-Hold", "custom_data_legal_hold"

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import obstore
 import orjson
 
-from custody_pipeline.io.batches import batches
+from custody_pipeline.io.concurrency import batches
 from custody_pipeline.simulator import api_documents as documents
 from custody_pipeline.simulator.audio import CONTENT_TYPES, media_bytes
 from custody_pipeline.simulator.calls import Conversation, Recording
@@ -24,8 +24,6 @@ from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.structure import ORGANIZATION_ID
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from mypy_boto3_s3 import S3Client
     from obstore.store import S3Store
 

@@ -15,7 +15,6 @@ from custody_pipeline.simulator.answers import body_of, interval_of, json_respon
 from custody_pipeline.simulator.api_documents import Document, iso
 from custody_pipeline.simulator.calls import Conversation, refusal_of
 from custody_pipeline.simulator.faults import NOT_IN_DETAILS
-from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.state import (
     ApiError,
     DetailsJob,
@@ -133,19 +132,14 @@ class ConversationRoutes:
     def _selected(self, job: DetailsJob, night: int, index: int) -> Iterator[tuple[int, int, Conversation]]:
         nights = self.world.nights
         for place in range(night, len(nights)):
-            first = index if place == night else 0
-            for conversation in self._available(nights[place], job, first):
-                yield place, conversation.index, conversation
-
-    def _available(self, night: Organization, job: DetailsJob, first: int) -> Iterator[Conversation]:
-        candidates = night.active_between(job.start, job.end)
-        for index in range(max(first, candidates.start), candidates.stop):
-            if night.start_of(index) >= night.watermark:
-                return
-            conversation = night.conversation(index)
-            earliest = conversation.start if job.by_start_day else conversation.end
-            if earliest >= job.start and not conversation.faults.keys() & NOT_IN_DETAILS:
-                yield conversation
+            here, candidates = nights[place], nights[place].active_between(job.start, job.end)
+            for number in range(max(index if place == night else 0, candidates.start), candidates.stop):
+                if here.start_of(number) >= here.watermark:
+                    break
+                conversation = here.conversation(number)
+                earliest = conversation.start if job.by_start_day else conversation.end
+                if earliest >= job.start and not conversation.faults.keys() & NOT_IN_DETAILS:
+                    yield place, number, conversation
 
     def _job(self, request: Request) -> DetailsJob:
         return found_in(self.world.details_jobs, request.path_params["job_id"], "job")

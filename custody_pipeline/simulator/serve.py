@@ -16,7 +16,7 @@ from pathlib import Path
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.settings import load_settings
 from custody_pipeline.simulator.exporter import export_night
-from custody_pipeline.simulator.faults import answer_key
+from custody_pipeline.simulator.faults import KeyRow, answer_key
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET
@@ -55,7 +55,4 @@ def serve_simulator(
 
 def _write_answer_key(organization: Organization, path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["conversation_id", "recording_id", "reason"])
-        for row in answer_key(organization):
-            writer.writerow([row.conversation_id, row.recording_id, row.reason])
+        csv.writer(file).writerows([KeyRow._fields, *answer_key(organization)])

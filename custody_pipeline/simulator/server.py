@@ -10,7 +10,7 @@ import base64
 import binascii
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import Self, Unpack
 from urllib.parse import parse_qs, unquote
 
 import uvicorn
@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from custody_pipeline.io.listener import listener
 from custody_pipeline.simulator.answers import body_of, error_response, json_response, moment_of
@@ -28,9 +29,6 @@ from custody_pipeline.simulator.routes_conversations import ConversationRoutes
 from custody_pipeline.simulator.routes_platform import PlatformRoutes
 from custody_pipeline.simulator.routes_recording import RecordingRoutes
 from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET, ApiError, World, WorldOptions
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _OPEN_PATHS = ("/oauth/token", "/simulator/")
 _BACKLOG = 512
@@ -52,7 +50,7 @@ class Gate:
         scope.setdefault("state", {})["correlation_id"] = correlation_id
         headers = {"ININ-Correlation-Id": correlation_id}
         answer: ASGIApp = self._app
-        self._world.requests[f"{scope['method']} {scope['path']}"] += 1
+        self._world.requests += 1
         try:
             if not scope["path"].startswith(_OPEN_PATHS):
                 self._limit(_bearer(scope), headers)

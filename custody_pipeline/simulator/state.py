@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -74,7 +73,6 @@ class RecordingJob:
     state: str
     totals: JobTotals = field(default_factory=JobTotals)
     polls: int = 0
-    fulfilled_at_once: bool = False
 
 
 @dataclass
@@ -124,8 +122,7 @@ class World:
         self._minute, self._one_allowance = options.get("minute", 60.0), options.get("one_allowance", False)
         self.on_fulfilled = options.get("on_fulfilled")
         self.lock = threading.RLock()
-        self.requests: Counter[str] = Counter()
-        self.over_the_limit = 0
+        self.requests = self.over_the_limit = 0
         self._issued = 0
         self._tokens: dict[str, Token] = {}
         self._totals: dict[str, JobTotals] = {}
@@ -243,7 +240,7 @@ class World:
     def _own_job(self, night: Organization, export: ExportJob) -> RecordingJob:
         if export.id not in self._totals:
             self._totals[export.id] = night.totals(export)
-        return RecordingJob(export, _query_of(export), "FULFILLED", self._totals[export.id], fulfilled_at_once=True)
+        return RecordingJob(export, _query_of(export), "FULFILLED", self._totals[export.id])
 
     def recording_job(self, job_id: str) -> RecordingJob:
         """One bulk recording job.
@@ -288,8 +285,6 @@ class World:
     def advance(self, job: RecordingJob) -> None:
         """Let a job go on by one step: each look at it is one."""
         with self.lock:
-            if job.fulfilled_at_once:
-                return
             job.polls += 1
             if job.state == "PENDING":
                 job.state, job.totals = "READY", self._totals_of(job.export)
@@ -367,9 +362,6 @@ def decode_cursor(cursor: str) -> list[Any]:
         ApiError: 400 for any other text.
     """
     try:
-        parts = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except ValueError as error:
+        return list(orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))))
+    except (ValueError, TypeError) as error:
         raise ApiError(400, "bad.request", "The cursor is not one of this query's.") from error
-    if not isinstance(parts, list):
-        raise ApiError(400, "bad.request", "The cursor is not one of this query's.")
-    return parts

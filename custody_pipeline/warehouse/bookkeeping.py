@@ -1,7 +1,7 @@
 """The pipeline's records of its own work: tables of `raw` that Python fills.
 
 Belongs here: creating all of them, and appending to those about publications. Does not: who did what (ledger.py),
-fixity checks (fixity_table.py), erasures (erasures.py).
+erasures (erasures.py), the fixity checks themselves (operations/fixity.py).
 """
 
 from __future__ import annotations
@@ -12,8 +12,26 @@ import duckdb
 
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 from custody_pipeline.warehouse.erasures import create_erasures
-from custody_pipeline.warehouse.fixity_table import create_fixity_checks
 from custody_pipeline.warehouse.ledger import create_acts
+from custody_pipeline.warehouse.sql_text import create_table
+
+FIXITY_COLUMNS = {
+    "partition_date": ("DATE", "UTC day of the conversation's start"),
+    "bucket": ("VARCHAR", "the export bucket"),
+    "object_key": ("VARCHAR", "key within the bucket"),
+    "version_id": ("VARCHAR", "version; null where the bucket keeps none"),
+    "object_bytes": ("BIGINT", "size when it was hashed first"),
+    "sha256_before": ("VARCHAR", "SHA-256 it should have"),
+    "sha256": ("VARCHAR", "SHA-256 of the bytes that are there; null when they could not be read"),
+    "result": ("VARCHAR", "unchanged, changed, gone (told once) or unreadable (tried again the next time)"),
+    "error": ("VARCHAR", "why it could not be read"),
+    "checked_at": ("TIMESTAMP", "when it was read (UTC)"),
+    "operator": ("VARCHAR", "who ran the check"),
+    "tool_version": ("VARCHAR", "version of custody_pipeline"),
+    "git_revision": ("VARCHAR", "its commit, where it ran from a work tree"),
+    "position": ("BIGINT", "order among checks, acts and publications; null for checks of earlier versions"),
+}
+"""The columns of `raw.fixity_checks`: type and meaning."""
 
 
 def create_bookkeeping(con: duckdb.DuckDBPyConnection) -> None:
@@ -39,7 +57,7 @@ def create_bookkeeping(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("ALTER TABLE raw.publications ADD COLUMN IF NOT EXISTS position BIGINT")
     create_acts(con)
     create_erasures(con)
-    create_fixity_checks(con)
+    create_table(con, "raw.fixity_checks", {name: kind for name, (kind, _) in FIXITY_COLUMNS.items()})
 
 
 def count_rows_as_next(con: duckdb.DuckDBPyConnection, night: date, *, revision: int) -> None:

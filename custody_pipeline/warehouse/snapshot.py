@@ -1,6 +1,8 @@
 """The analysts' snapshot: `analyst.duckdb`, replaced after each night.
 
-Belongs here: writing the copy and putting it in place. Does not: the warehouse itself, which analysts never open.
+Belongs here: writing the copy and putting it in place, and the list of the nights that the retention policy leaves out
+of it (`$CUSTODY_HOME/retention/snapshot.json`). Does not: the warehouse itself, which analysts never open; when a night
+is left out (forgetting).
 """
 
 from __future__ import annotations
@@ -8,14 +10,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import orjson
 
+from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.left_out import nights_left_out
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
 
@@ -26,6 +30,22 @@ SNAPSHOT_STORAGE_VERSION = "v1.0.0"
 _UNFINISHED = "analyst-"
 _COUNTS = {"coverage", "nights", "reconciliation", "tag_quality"}
 """Tables about nights: they name no recording and hold no personal data."""
+
+
+def nights_left_out(settings: Settings) -> frozenset[date]:
+    """Nights for which the snapshot has no rows about recordings."""
+    path = _left_out_path(settings)
+    return frozenset(map(date.fromisoformat, orjson.loads(path.read_bytes()))) if path.exists() else frozenset()
+
+
+def leave_out(settings: Settings, nights: Iterable[date]) -> None:
+    """Leave these nights out as well, from the next snapshot on."""
+    everything = sorted({*nights_left_out(settings), *nights})
+    write_whole(_left_out_path(settings), orjson.dumps([night.isoformat() for night in everything]))
+
+
+def _left_out_path(settings: Settings) -> Path:
+    return settings.home / "retention/snapshot.json"
 
 
 class SnapshotError(Exception):
