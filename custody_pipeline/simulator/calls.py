@@ -21,9 +21,9 @@ class Session:
 
     id: str
     peer_id: str | None
-    media_type: str
     start: datetime
     end: datetime
+    media_type: str = "voice"
     recording: bool = False
     script_id: str | None = None
     in_flow: bool = False

@@ -158,13 +158,13 @@ class ConversationBuilder:
         in_ivr = self.start + timedelta(seconds=12)
         transfer, consult, screen = "transfer" in self.kind, self.kind == "consult", "screen" in self.kind
         first_ends = self.handover if transfer else self.end
-        customer_legs = [self._leg(self.start, first_ends, recording=True)]
+        customer_legs = [Session(self._id("s"), None, self.start, first_ends, recording=True)]
         if transfer:
-            customer_legs.append(self._leg(self.handover, self.end, recording=True))
+            customer_legs.append(Session(self._id("s"), None, self.handover, self.end, recording=True))
         if "RECORDING_NOT_FOUND" in self.faults:
-            customer_legs.append(self._leg(self.answered, self.end, recording=True))
+            customer_legs.append(Session(self._id("s"), None, self.answered, self.end, recording=True))
         customer = Participant(self._id("p"), "customer", "Customer", self.start, self.end, customer_legs)
-        ivr_leg = self._leg(self.start, in_ivr, peer=customer_legs[0], in_flow=True)
+        ivr_leg = Session(self._id("s"), customer_legs[0].id, self.start, in_ivr, in_flow=True)
         ivr = Participant(self._id("p"), "ivr", FLOW_NAME, self.start, in_ivr, [ivr_leg])
         people = [customer, ivr, self._acd(in_ivr, self.answered, customer_legs[0])]
         people.append(self._agent(self.answered, first_ends, customer_legs[0], screen=screen))
@@ -176,31 +176,17 @@ class ConversationBuilder:
             people.append(self._agent(self.handover, _ms(consult_ends), customer_legs[0], recording=True))
         return people
 
-    def _leg(
-        self,
-        start: datetime,
-        end: datetime,
-        *,
-        peer: Session | None = None,
-        media_type: str = "voice",
-        recording: bool = False,
-        script_id: str | None = None,
-        in_flow: bool = False,
-    ) -> Session:
-        peer_id = peer.id if peer else None
-        return Session(self._id("s"), peer_id, media_type, start, end, recording, script_id, in_flow)
-
     def _acd(self, start: datetime, end: datetime, customer: Session) -> Participant:
-        leg = self._leg(start, end, peer=customer)
+        leg = Session(self._id("s"), customer.id, start, end)
         return Participant(self._id("p"), "acd", self.queue.name, start, end, [leg], queue=self.queue)
 
     def _agent(
         self, start: datetime, end: datetime, customer: Session, *, screen: bool = False, recording: bool = False
     ) -> Participant:
         user_id, name = AGENTS[(self.index + self._issued) % len(AGENTS)]
-        legs = [self._leg(start, end, peer=customer, recording=recording, script_id=self._script())]
+        legs = [Session(self._id("s"), customer.id, start, end, recording=recording, script_id=self._script())]
         if screen:
-            legs.append(self._leg(start, end, media_type="screenshare", recording=True))
+            legs.append(Session(self._id("s"), None, start, end, "screenshare", recording=True))
         wrap_up = self.draws.pick(_WRAP_UPS)
         return Participant(self._id("p"), "agent", name, start, end, legs, user_id, self.queue, wrap_up)
 

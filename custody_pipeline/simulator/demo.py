@@ -62,8 +62,7 @@ class DemoOrganization:
     @property
     def organizations(self) -> tuple[Organization, ...]:
         """Its nights, oldest first."""
-        from custody_pipeline.simulator.organization import Organization
-        from custody_pipeline.simulator.week import nights_of
+        from custody_pipeline.simulator.organization import Organization, nights_of
 
         return nights_of(Organization(seed=self.seed, night=self.night, size=self.size), self.nights)
 

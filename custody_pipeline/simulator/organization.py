@@ -3,8 +3,9 @@
 Conversations are built one at a time from their index, and an id gives back its index. A night of 200,000 therefore
 needs no more memory than a night of 400. Start times grow with the index.
 
-Belongs here: the state of the organisation at a time. Does not: one conversation (conversation_builder.py), how
-the vendor writes it (api_documents.py), how it is exported (exporter.py) or served (server.py).
+Belongs here: the state of the organisation at a time, and the smaller nights before a night. Does not: one conversation
+(conversation_builder.py), how the vendor writes it (api_documents.py), how it is exported (exporter.py) or served
+(server.py).
 """
 
 from __future__ import annotations
@@ -184,3 +185,28 @@ class Organization:
         """(conversation id, recording id) of what the job fails to export."""
         candidates = map(self.conversation, self.planting.indexes(["EXPORT_FAILED"]))
         return [(item.id, item.recordings[0].id) for item in candidates if job.selects(item.start, item.end)]
+
+
+SMALLER = 10
+"""The last night has this many times more conversations."""
+
+CALM = FaultPlan.only("SIDECAR_MISSING", "TAG_CHANGED_LATER")
+SERIOUS = FaultPlan((("REQUIRED_TAG_MISSING", 0.4), ("EXPORT_FAILED", 0.1), ("TAG_NEVER_SET", 0.1)))
+"""A new version of a script forgot its required tags, and a part of the export failed."""
+
+SERIOUS_BEFORE = 3
+"""Days from the serious night to the last one."""
+
+
+def nights_of(last: Organization, number: int) -> tuple[Organization, ...]:
+    """This number of nights of the organisation, oldest first; the last one is `last` itself."""
+    before = [
+        replace(
+            last,
+            night=last.night - timedelta(days=days),
+            size=max(10, last.size // SMALLER + 3 * (days % 4)),
+            faults=SERIOUS if days == SERIOUS_BEFORE else CALM,
+        )
+        for days in range(number - 1, 0, -1)
+    ]
+    return (*before, last)

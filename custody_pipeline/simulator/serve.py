@@ -17,10 +17,9 @@ from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.settings import load_settings
 from custody_pipeline.simulator.exporter import export_night
 from custody_pipeline.simulator.faults import KeyRow, answer_key
-from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.simulator.organization import Organization, nights_of
 from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET
-from custody_pipeline.simulator.week import nights_of
 
 
 def serve_simulator(
