@@ -19,7 +19,7 @@ from custody_pipeline.extract.collector import Collector, Known, Load
 from custody_pipeline.extract.conversations import finished_job
 from custody_pipeline.extract.documents import text_of
 from custody_pipeline.extract.export_keys import as_the_api_writes
-from custody_pipeline.extract.genesys import GenesysClient
+from custody_pipeline.extract.genesys import GenesysClient, entities_of
 from custody_pipeline.extract.genesys_errors import ANSWERED, GenesysError, JobFailed, UnexpectedAnswer
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.io.clock import utc_now
@@ -119,7 +119,7 @@ def _read(collector: Collector, load: Load, path: str, query: dict[str, Any], kn
 
 def _entries(client: GenesysClient, path: str) -> Iterator[tuple[dict[str, Any], str | None, bytes]]:
     """Entries about recordings: keys, conversation and bytes. An unreadable entry is kept: it may be about one."""
-    for content in client.entities(path, pageSize=PAGE_SIZE):
+    for content in (entry for page in client.pages(path, pageSize=PAGE_SIZE) for entry in entities_of(page)):
         try:
             entry = orjson.loads(content)
         except orjson.JSONDecodeError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from custody_pipeline.extract.audits import PLATFORM, QUALITY, collect_audits
+from custody_pipeline.extract.audits import PAGE_SIZE, PLATFORM, QUALITY, collect_audits
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.load.pipeline import load
@@ -82,6 +82,12 @@ def test_entries_of_the_night_land_from_both_interfaces(
     assert [query.get("serviceName") for query in queries] == [None, "Quality"]
     assert queries[0]["interval"].startswith("2026-11-02T00:00:00.000Z/")
     assert (landing.state, landing.detail) == ("complete", None)
+
+
+def test_a_full_page_without_a_cursor_is_the_last(api: Api, collect: Callable[..., Landing]) -> None:
+    api.on(f"{QUALITY}/t1/results", reply({"entities": [entry(f"a{number}") for number in range(PAGE_SIZE)]}))
+    landing = collect()
+    assert (landing.state, landing.documents) == ("complete", PAGE_SIZE)
 
 
 def test_a_client_that_may_not_read_audits_was_not_asked(api: Api, collect: Callable[..., Landing]) -> None:
