@@ -459,5 +459,6 @@ def test_an_answer_that_is_not_there_yet_is_no_empty_list(api: Api, collector: C
 def test_a_list_of_orphans_that_reaches_the_vendors_limit_is_not_whole(
     api: Api, collector: Collector, orphans: int, state: str
 ) -> None:
-    api.on("/api/v2/orphanrecordings", reply({"entities": [{"id": f"o{number}"} for number in range(orphans)]}))
+    found = [{"id": f"o{number}"} for number in range(orphans)]
+    api.on("/api/v2/orphanrecordings", reply({"entities": found, "total": orphans}))
     assert collect_recordings(collector, [])[1].state == state
