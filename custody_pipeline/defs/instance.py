@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from custody_pipeline.defs.failures import note_failure
 from custody_pipeline.defs.open_databases import OpenEventLog, OpenStorage
 from custody_pipeline.distribution import DAGSTER_YAML
-from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings, SettingsError
 
 PROCESS_TAG = "custody/process"
 """Run tag: the name of the lock that the run's process holds."""
@@ -86,6 +86,12 @@ def _lock(instance: dg.DagsterInstance, name: str) -> FileLock:
 @contextmanager
 def _lock_of_run(instance: dg.DagsterInstance) -> Iterator[str]:
     """Hold a lock that ends with this process, however the process ends. Yields the name of the lock."""
+    if instance.run_monitoring_enabled and instance.run_launcher.supports_check_run_worker_health:
+        raise SettingsError(
+            f"the Dagster of {instance.root_directory} gives each run a container: its daemon would mark this run as "
+            "failed and run the night a second time. Start the night on the page of the job nightly_custody, or name "
+            "another place in CUSTODY_HOME and unset DAGSTER_HOME"
+        )
     name = uuid4().hex
     lock = _lock(instance, name)
     with lock:
@@ -185,6 +191,9 @@ def run_night(
     """Run one night in this process. The run is recorded in the instance that the Dagster page shows.
 
     `say` gets messages about other runs of this home: each step waits for its turn at the warehouse.
+
+    Raises:
+        SettingsError: the instance's daemon would take the run for dead.
     """
     from custody_pipeline.defs.assembled import defs
 

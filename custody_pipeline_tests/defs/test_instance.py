@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
 from threading import BrokenBarrierError
 from typing import Any
@@ -12,10 +13,10 @@ import psutil
 import pytest
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 
-from custody_pipeline.defs.instance import dagster_home, open_instance, tidy_runs
+from custody_pipeline.defs.instance import dagster_home, open_instance, run_night, tidy_runs
 from custody_pipeline.defs.open_databases import OpenEventLog
 from custody_pipeline.distribution import DAGSTER_YAML
-from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline_tests.forked import forking
 
 PROCESSES = 4
@@ -116,6 +117,18 @@ def test_an_old_run_keeps_the_numbers_of_its_assets_and_nothing_else(tmp_path: P
             (one.run_id, one.asset_materialization and one.asset_materialization.metadata) for one in found.records
         ] == [(run_id, {"recordings": dg.IntMetadataValue(7), "complete %": dg.FloatMetadataValue(12.5)})]
         assert page.get_materialized_partitions(key) == {"2026-11-02"}
+
+
+def test_no_night_runs_here_where_the_daemon_looks_for_its_container(tmp_path: Path) -> None:
+    """Dagster finds no container of such a run, marks it as failed and starts another one."""
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "dagster.yaml").write_text(
+        "run_monitoring: {enabled: true}\nrun_launcher: {module: dagster_docker, class: DockerRunLauncher}\n"
+    )
+    with pytest.raises(SettingsError, match="Start the night on the page of the job nightly_custody"):
+        run_night(Settings(home=tmp_path), date(2026, 11, 2))
+    with open_instance(Settings(home=tmp_path)) as instance:
+        assert instance.get_runs() == []
 
 
 def test_an_operators_storage_stays_theirs(tmp_path: Path) -> None:
