@@ -34,6 +34,7 @@ from custody_pipeline.io.http import Session
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.kms import KmsSigner, kms_client
 from custody_pipeline.settings import Settings, SettingsError
+from custody_pipeline.settings.kinds import salt_of
 
 _DEMO_KEY_NAME = "custody.local"
 _DEMO_KEY_FILE = "demo.key"
@@ -111,7 +112,8 @@ def load_signing_key(settings: Settings) -> Signer | None:
         SigningKeyError: the key cannot be read, or KMS does not hand out its public half.
     """
     keys = settings.home / "keys"
-    given = settings.signing_key or settings.signing_key_file or settings.signing_key_kms
+    # An empty setting is a wrong key, and not none.
+    given = (settings.signing_key, settings.signing_key_file, settings.signing_key_kms) != (None, None, None)
     return _signer(settings, keys) if given or (keys / _DEMO_KEY_FILE).exists() else None
 
 
@@ -184,15 +186,9 @@ def _salt_secret(settings: Settings, path: Path) -> bytes:
             write_whole(path, secrets.token_hex(32).encode())
         text = path.read_text(errors="replace")
     try:
-        secret = bytes.fromhex(text.strip())
-    except ValueError:
-        secret = b""
-    if len(secret) < 32:
-        raise SettingsError(
-            "CUSTODY_SALT_SECRET: expected 64 hex digits or more; for example: "
-            "export CUSTODY_SALT_SECRET=$(openssl rand -hex 32)"
-        )
-    return secret
+        return salt_of(text)
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}") from error
 
 
 def timestamper(url: str) -> Callable[[bytes], bytes]:

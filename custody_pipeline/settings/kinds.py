@@ -38,6 +38,7 @@ REGIONS: dict[str, str] = {
 }
 LINK_FIELDS = frozenset({"night", "conversation_id", "recording_id", "reason"})
 MIN_SECRET_CHARACTERS = 16
+MIN_SALT_BYTES = 32
 MAX_ACTIVE_SECRETS = 2
 
 _LOGIN = re.compile(r"(?<=//)[^/@\s]+@")
@@ -79,6 +80,21 @@ def webhook_keys(text: str) -> dict[str, bytes]:
     if len(secrets) > MAX_ACTIVE_SECRETS:
         raise ValueError(f"at most {MAX_ACTIVE_SECRETS} secrets can be active")
     return secrets
+
+
+def salt_of(text: str) -> bytes:
+    """The secret of the salts.
+
+    Raises:
+        ValueError: the text is not hex, or too short.
+    """
+    try:
+        secret = bytes.fromhex(text.strip())
+    except ValueError:
+        secret = b""
+    if len(secret) < MIN_SALT_BYTES:
+        raise ValueError("expected 64 hex digits or more, for example those of: openssl rand -hex 32")
+    return secret
 
 
 def _long_enough(secret: str) -> None:
@@ -170,6 +186,7 @@ S3Url = Annotated[str, AfterValidator(_s3_url)]
 Place = Annotated[str, AfterValidator(_place)]
 GenesysDomain = Annotated[str, AfterValidator(_genesys_domain)]
 SecretUrl = Annotated[SecretStr, _secret(_https)]
+Salt = Annotated[SecretStr, _secret(salt_of)]
 Secret = Annotated[SecretStr, _secret(_long_enough)]
 WebhookKeys = Annotated[SecretStr, _secret(webhook_keys)]
 KeyId = Annotated[str, Field(pattern=_KEY_ID)]

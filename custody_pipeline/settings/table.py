@@ -27,6 +27,7 @@ from custody_pipeline.settings.kinds import (
     Owners,
     Place,
     S3Url,
+    Salt,
     Secret,
     SecretUrl,
     ServiceNowTable,
@@ -145,7 +146,7 @@ class Seal(BaseModel):
     log_origin: str | None = setting(None, "the log's name, for a key in AWS KMS", example="custody.example.com/eu")
     next_signing_key_file: FilePath | None = setting(None, "during a rotation: a file with the second signing key")
     next_signing_key_kms: str | None = setting(None, "or the ARN of the second key in AWS KMS")
-    salt_secret: SecretStr | None = setting(None, "64 hex digits; default: `$CUSTODY_HOME/keys/salt`")
+    salt_secret: Salt | None = setting(None, "64 hex digits; default: `$CUSTODY_HOME/keys/salt`")
     timestamp_url: str | None = setting(None, "RFC 3161 timestamp authority", example="http://timestamp.digicert.com")
     witnesses: FilePath | None = setting(
         None, "file of the C2SP witnesses that cosign each new head: a verifier key and a URL per line"

@@ -11,7 +11,7 @@ import responses
 
 from custody_pipeline.evidence.log.keys import SigningKeyError, new_key, write_new_key
 from custody_pipeline.evidence.reader import NOTE_BYTES
-from custody_pipeline.publish.sealing import TimestampUnavailableError, load_sealing
+from custody_pipeline.publish.sealing import TimestampUnavailableError, load_sealing, load_signing_key
 from custody_pipeline.settings import SettingsError, load_settings
 from custody_pipeline_tests.evidence.authority import make_authority
 
@@ -103,7 +103,13 @@ def test_a_wrong_setting_is_named_with_what_is_accepted(
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=says):
-        load_sealing(load_settings())
+        load_settings()  # before a night collects anything
+
+
+def test_an_empty_key_is_wrong_and_not_the_demo_key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY", "")
+    with pytest.raises(SigningKeyError):
+        load_signing_key(load_settings())
 
 
 def test_a_key_file_that_is_not_there_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
