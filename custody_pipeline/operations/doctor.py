@@ -20,7 +20,7 @@ from custody_pipeline.models.mapping_file import MappingError, load_mapping
 from custody_pipeline.operations.api_probes import organization
 from custody_pipeline.operations.bucket_probes import export_bucket, publish_bucket, refusal, shared_buckets
 from custody_pipeline.operations.doctor_line import Line
-from custody_pipeline.publish.sealing import TimestampUnavailableError, load_signing_key, timestamper
+from custody_pipeline.publish.sealing import TimestampUnavailableError, load_signing_key, signing_verifiers, timestamper
 from custody_pipeline.settings import SettingsError, load_settings
 from custody_pipeline.settings.kinds import without_login
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseError
@@ -147,7 +147,8 @@ def _signing_key(settings: Settings) -> Line:
         signer = load_signing_key(settings)
         if signer is not None:
             signer.sign(b"custody doctor\n")  # a key in KMS may be readable but not usable
-    except SigningKeyError as error:
+        signing_verifiers(settings)  # the second key of a rotation as well
+    except (SettingsError, SigningKeyError) as error:
         return Line(check, "not ok", str(error), advice)
     if signer is None:
         return Line(check, "warning", "none is set: the first night makes one that says DEMO", advice)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from custody_pipeline.evidence.log.keys import new_key, write_new_key
 from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.extract.genesys_errors import LoginError
 from custody_pipeline.operations.api_probes import organization
@@ -295,6 +296,15 @@ def test_a_damaged_warehouse_is_not_ok_and_a_busy_one_is(monkeypatch: pytest.Mon
     with Warehouse(load_settings()).open():
         assert found() == ("ok", "a run holds warehouse.duckdb")
     assert found() == ("ok", "warehouse.duckdb can be opened")
+
+
+def test_the_second_key_of_a_rotation_is_tried_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, variable in (("acme.example", "SIGNING_KEY_FILE"), ("other.example", "NEXT_SIGNING_KEY_FILE")):
+        write_new_key(tmp_path / name, new_key(name))
+        monkeypatch.setenv(f"CUSTODY_{variable}", str(tmp_path / name))
+    monkeypatch.setenv("CUSTODY_HOME", str(tmp_path))
+    (line,) = [line for line in examine() if line.check == "sealing key"]
+    assert (line.state, "the key is named other.example, the log acme.example" in line.found) == ("not ok", True)
 
 
 def test_an_unknown_variable_is_not_ok_and_names_the_nearest_setting(monkeypatch: pytest.MonkeyPatch) -> None:
