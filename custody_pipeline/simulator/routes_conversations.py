@@ -137,6 +137,8 @@ class ConversationRoutes:
                 if here.start_of(number) >= here.watermark:
                     break
                 conversation = here.conversation(number)
+                if conversation.id in self.world.deleted:
+                    continue
                 earliest = conversation.start if job.by_start_day else conversation.end
                 if earliest >= job.start and not conversation.faults.keys() & NOT_IN_DETAILS:
                     yield place, number, conversation

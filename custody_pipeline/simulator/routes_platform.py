@@ -79,7 +79,6 @@ class PlatformRoutes:
             Route(triggers, self._create_trigger, methods=["POST"]),
             Route(f"{triggers}/{{trigger_id}}", self._put_trigger, methods=["PUT"]),
             Route(f"{triggers}/{{trigger_id}}", self._delete_trigger, methods=["DELETE"]),
-            Route("/api/v2/gdpr/requests", self._gdpr_requests, methods=["GET"]),
         ]
 
     async def _who_am_i(self, _: Request) -> Response:
@@ -138,10 +137,6 @@ class PlatformRoutes:
         state = request.query_params.get("state", "active")
         users = [user for user in AGENTS if state in {"any", _user_state(user)}]
         return json_response(page_of(request, users, _user_document))
-
-    async def _gdpr_requests(self, request: Request) -> Response:
-        """Nobody has asked for deletion."""
-        return json_response(page_of(request, (), dict))
 
     # Flows
 

@@ -243,7 +243,7 @@ class RecordingRoutes:
             entities += [
                 documents.retention_document(conversation, item)
                 for item in _known(conversation)
-                if item.start < retained_since
+                if item.start < retained_since and conversation.id not in self.world.deleted
             ]
             night, index = (night, index + 1) if index + 1 < nights[night].size else (night + 1, 0)
         path = request.url.path

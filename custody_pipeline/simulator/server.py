@@ -26,6 +26,7 @@ from custody_pipeline.io.listener import listener
 from custody_pipeline.simulator.answers import body_of, error_response, json_response, moment_of
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.routes_conversations import ConversationRoutes
+from custody_pipeline.simulator.routes_gdpr import GdprRoutes
 from custody_pipeline.simulator.routes_platform import PlatformRoutes
 from custody_pipeline.simulator.routes_recording import RecordingRoutes
 from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET, ApiError, World, WorldOptions
@@ -126,6 +127,7 @@ def create_app(world: World) -> ASGIApp:
         Route("/oauth/token", partial(_login, world), methods=["POST"]),
         Route("/simulator/clock", partial(_set_clock, world), methods=["PUT"]),
         *PlatformRoutes(world).routes(),
+        *GdprRoutes(world).routes(),
         *RecordingRoutes(world).routes(),
         *ConversationRoutes(world).routes(),
     ]

@@ -135,8 +135,11 @@ class World:
         self.protected: set[str] = set()
         self.protection_limit = 1_000_000
         self.triggers: dict[str, dict[str, Any]] = {}
+        self.gdpr_requests: dict[str, dict[str, Any]] = {}
         # Conversations of a division that the client may not see.
         self.hidden: set[str] = set()
+        # Conversations that are gone because a person asked for it.
+        self.deleted: set[str] = set()
 
     def new_id(self, what: str) -> str:
         """A fresh id; the same in every run that asks for the same things in the same order."""
@@ -177,6 +180,8 @@ class World:
         Raises:
             ApiError: 404.
         """
+        if conversation_id in self.deleted:
+            raise not_found("conversation", conversation_id)
         cached = self._cache.get(conversation_id)
         if cached is not None:
             return cached

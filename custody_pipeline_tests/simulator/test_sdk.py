@@ -267,5 +267,25 @@ def test_it_keeps_triggers(sdk: Any, api_client: Any) -> None:
     assert _check(api.get_processautomation_triggers()).entities == []
 
 
-def test_it_lists_requests_for_deletion(sdk: Any, api_client: Any) -> None:
-    assert _check(sdk.GeneralDataProtectionRegulationApi(api_client).get_gdpr_requests(page_size=100)).entities == []
+def test_it_takes_a_request_for_deletion_through_its_states_and_the_conversation_is_gone(
+    sdk: Any, api_client: Any
+) -> None:
+    api = sdk.GeneralDataProtectionRegulationApi(api_client)
+    call = ORGANIZATION.conversation(ORGANIZATION.size - 40)
+    wanted = sdk.GDPRRequest()
+    wanted.subject = sdk.GDPRSubject()
+    wanted.request_type, wanted.subject.phone_numbers = "GDPR_DELETE", [call.ani]
+    with pytest.raises(sdk.rest.ApiException) as refused:
+        api.post_gdpr_requests(wanted)
+    assert refused.value.status == 400
+    made = _check(api.post_gdpr_requests(wanted, delete_confirmed=True))
+    listed = _check(api.get_gdpr_requests(page_size=100)).entities
+    assert [(item.id, item.status, item.subject.phone_numbers) for item in listed] == [
+        (made.id, "INITIATED", [call.ani])
+    ]
+    assert sdk.ConversationsApi(api_client).get_conversation(call.id).id == call.id
+    states = [_check(api.get_gdpr_request(made.id)).status for _ in range(4)]
+    assert states == ["SEARCHING", "DELETING", "COMPLETED", "COMPLETED"]
+    with pytest.raises(sdk.rest.ApiException) as gone:
+        sdk.ConversationsApi(api_client).get_conversation(call.id)
+    assert gone.value.status == 404
