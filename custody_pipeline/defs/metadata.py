@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from custody_pipeline.analysis import statuses_by_night
+from custody_pipeline.io.escaping import escaped
 from custody_pipeline.models.mapping_file import RESERVED_COLUMNS
 
 if TYPE_CHECKING:
@@ -195,7 +196,9 @@ def code_reference(path: Path) -> dict[str, Any]:
 
 def offending_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The first rows that a check found, as a table; nothing if it found none."""
-    shown = [{name: str(value)[:PREVIEW_CHARACTERS] for name, value in row.items()} for row in rows[:OFFENDING_ROWS]]
+    shown = [
+        {name: escaped(str(value)[:PREVIEW_CHARACTERS]) for name, value in row.items()} for row in rows[:OFFENDING_ROWS]
+    ]
     return {"first of them": _table(shown)} if shown else {}
 
 
@@ -219,7 +222,7 @@ def preview(
 
 
 def _cell(value: str) -> str:
-    return " ".join(value[:PREVIEW_CHARACTERS].split()).translate(_MARKDOWN)
+    return escaped(" ".join(value[:PREVIEW_CHARACTERS].split())).translate(_MARKDOWN)
 
 
 def _table(
