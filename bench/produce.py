@@ -24,9 +24,9 @@ from bench.night import NIGHT, copy_of, modelled_night
 from bench.publish import PUBLISHED, in_bucket
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.matters.matter_file import load_matter
-from custody_pipeline.matters.production import produce
 from custody_pipeline.matters.register import Register
 from custody_pipeline.matters.standing import standing
+from custody_pipeline.matters.volume_writer import produce
 from custody_pipeline.operations.packaging import FETCHES_IN_FLIGHT
 from custody_pipeline.operations.verification import BucketMedia, public_keys, verify_target
 from custody_pipeline.publish.publication import publish_night

@@ -261,12 +261,12 @@ def _chosen(
     """Recording ids of conversations, of a list and of a matter; and the ids that match nothing."""
     from custody_pipeline.fleet.overview import analyst_database
     from custody_pipeline.matters.id_list import IdList, read_id_list
-    from custody_pipeline.matters.matter import Matter
+    from custody_pipeline.matters.matter import Matter, Selection
     from custody_pipeline.matters.selection import select
 
-    matters = [Matter.of_ids(IdList.of(conversations))] if conversations else []
-    matters += [Matter.of_ids(read_id_list(ids))] if ids else []
-    matters += [matter] if matter else []
+    lists = [IdList.of(conversations)] if conversations else []
+    lists += [read_id_list(ids)] if ids else []
+    matters = [Matter("ids", Path("ids"), Selection(ids=given)) for given in lists] + ([matter] if matter else [])
     recordings: dict[str, None] = {}
     unmatched: list[str] = []
     if matter and matter.mask:

@@ -102,7 +102,7 @@ def matter_list(as_json: Json = False) -> None:
         except (RefusedFileError, SettingsError) as error:
             refused.append(f"{name}: {error}")
             continue
-        volumes = register_of(settings, name).volumes()
+        volumes = list(register_of(settings, name).volumes())
         done = [volume for volume in volumes if volume.is_finished]
         produced = sum(len(volume.recordings) for volume in done)
         begun = len(volumes) - len(done)
@@ -150,7 +150,7 @@ def matter_produce(
     from dataclasses import asdict
 
     from custody_pipeline.evidence.cut.proof import RecordNotFoundError
-    from custody_pipeline.matters.production import produce
+    from custody_pipeline.matters.volume_writer import produce
     from custody_pipeline.operations.verification import default_target
 
     settings, matter, register, found = _standing(name)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, partial
 
@@ -21,7 +21,6 @@ import duckdb
 from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.forgetting.policy import Policy, Rule
 from custody_pipeline.forgetting.readable import readable
-from custody_pipeline.matters.id_list import IdList
 from custody_pipeline.matters.matter import Matter, Selection
 from custody_pipeline.matters.selection import select
 from custody_pipeline.settings import Settings
@@ -209,8 +208,7 @@ def _choose(
 ) -> None:
     """Add the conversations that a rule selects to `chosen`."""
     rule = policy.rules[number]
-    matter = replace(Matter.of_ids(IdList(())), name=rule.name, path=policy.path, selection=rule.selection)
-    for item in select(con, matter, unknown_kinds=unknown_kinds).recordings:
+    for item in select(con, Matter(rule.name, policy.path, rule.selection), unknown_kinds=unknown_kinds).recordings:
         if item.conversation_id in known:
             latest = chosen.setdefault(item.conversation_id, {})
             latest[number] = max(item.night, latest.get(number, item.night))

@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,6 @@ from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.matters.holds import protected, read_holds
-from custody_pipeline.matters.id_list import IdList
 from custody_pipeline.matters.matter import Matter, Selection
 from custody_pipeline.matters.register import acted_for, register_of
 from custody_pipeline.matters.selection import select
@@ -134,9 +133,8 @@ def _kinds(selection: Selection) -> tuple[str, ...]:
 
 def _conversations(con: duckdb.DuckDBPyConnection, selection: Selection) -> tuple[set[str], tuple[str, ...]]:
     """The ids of the conversations, as they are written, and ids of no known conversation."""
-    matter = replace(Matter.of_ids(IdList(())), name="erase", selection=selection)
     with closing(readable(con)) as memory:
-        found = select(memory, matter)
+        found = select(memory, Matter("erase", Path("erase"), selection))
     conversations = {item.conversation_id for item in found.recordings if item.conversation_id}
     # What is erased is a conversation: a recording of which nobody knows it cannot be.
     unmatched = (*found.unmatched, *(item.recording_id for item in found.recordings if not item.conversation_id))

@@ -1,7 +1,7 @@
 """`custody matter receipt`: to whom a volume was handed.
 
 Belongs here: the event of the matter, and the custody events of the volume's recordings. Does not: volumes
-(production.py).
+(volume_writer.py).
 """
 
 from __future__ import annotations

@@ -82,35 +82,29 @@ class _Repeated:
 def _tags(mask: Mask, mapping: TagMapping, row: Mapping[str, str | None], repeated: _Repeated) -> Row:
     """Columns with a tag that is withheld or repeats a withheld value; and the JSON object of all tags."""
     known = {tag.output_column: tag for tag in mapping.columns}
-    columns = {name: row[name] for name in row if is_tag_column(name) and row[name] is not None}
-    # A column of an earlier mapping: its tag is unknown.
-    hidden = {
-        name
-        for name in {*columns, *known}
-        if mask.tags is not None and (name not in known or _is_hidden(mask, known[name].pii, known[name].names))
-    }
-    found: Row = {name: WITHHELD for name, value in columns.items() if name in hidden or repeated.is_in(value)}
-    shown_keys = {name for tag in mapping.columns if tag.output_column not in hidden for name in tag.names}
+    marked = {name for tag in mapping.columns if tag.pii for name in tag.names}
+    harmless = {name for tag in mapping.columns for name in tag.names} - marked
     wanted = {_plain(key) for key in mask.tags} if isinstance(mask.tags, tuple) else set()
 
-    def is_out(key: str, value: object) -> bool:
-        if repeated.is_in(value):
-            return True
+    def is_out(value: object, keys: Iterable[str], *, is_pii: bool) -> bool:
         if isinstance(mask.tags, tuple):
-            return _plain(key) in wanted
-        return mask.tags == "all" or (mask.tags == "pii" and key not in shown_keys)
+            return not wanted.isdisjoint(map(_plain, keys)) or repeated.is_in(value)
+        return mask.tags == "all" or (mask.tags == "pii" and is_pii) or repeated.is_in(value)
 
+    found: Row = {}
+    for name, value in row.items():
+        if not is_tag_column(name) or value is None:
+            continue
+        tag = known.get(name)
+        # None: a column of an earlier mapping, so its tag is unknown.
+        is_unknown = tag is None and mask.tags is not None
+        if is_unknown or is_out(value, tag.names if tag else (), is_pii=tag is not None and tag.pii):
+            found[name] = WITHHELD
     tags = json.loads(row.get("custom_data") or "{}")
-    left = {key: WITHHELD if is_out(key, value) else value for key, value in tags.items()}
+    left = {key: WITHHELD if is_out(value, [key], is_pii=key not in harmless) else value for key, value in tags.items()}
     if left != tags:
         found["custom_data"] = json.dumps(left, ensure_ascii=False)
     return found
-
-
-def _is_hidden(mask: Mask, pii: bool, names: tuple[str, ...]) -> bool:
-    if isinstance(mask.tags, tuple):
-        return not {_plain(key) for key in mask.tags}.isdisjoint(map(_plain, names))
-    return mask.tags == "all" or pii
 
 
 def _plain(key: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ MEDIA_KINDS = ("call", "callback", "chat", "email", "message", "screen")
 DATE_FORMS = {"YYYY-MM-DD": "%Y-%m-%d", "MM/DD/YYYY": "%m/%d/%Y", "DD/MM/YYYY": "%d/%m/%Y", "YYYYMMDD": "%Y%m%d"}
 
 _FEWEST_DIGITS = 3
+_UTC = ZoneInfo("UTC")
 
 
 def bare_number(number: str) -> str:
@@ -108,7 +109,7 @@ class ProductionForm:
         conversations: `as_received`: the conversation's document beside each recording.
     """
 
-    prefix: str
+    prefix: str = "ID"
     digits: int = 6
     volume_recordings: int = 2_000
     date_form: str = "YYYY-MM-DD"
@@ -120,43 +121,23 @@ class ProductionForm:
 
 @dataclass(frozen=True)
 class Matter:
-    """A matter, from its file. `name` is the file's, `sha256` that of its bytes."""
+    """A matter, from its file; a selection without a file has a name alone. `sha256`: of the file's bytes."""
 
     name: str
     path: Path
-    sha256: str
-    title: str
-    number: str
-    custodian: str
-    requesting_party: str
-    producing_party: str
-    request: str
-    authorised: tuple[str, ...]
-    zone: ZoneInfo
     selection: Selection
-    exclusions: tuple[Exclusion, ...]
-    form: ProductionForm
+    sha256: str = ""
+    title: str = ""
+    number: str = ""
+    custodian: str = ""
+    requesting_party: str = ""
+    producing_party: str = ""
+    request: str = ""
+    authorised: tuple[str, ...] = ()
+    zone: ZoneInfo = _UTC
+    exclusions: tuple[Exclusion, ...] = ()
+    form: ProductionForm = field(default_factory=ProductionForm)
     mask: Mask | None = None
-
-    @classmethod
-    def of_ids(cls, ids: IdList) -> Matter:
-        """A matter without a file: recordings of a list."""
-        return cls(
-            name="ids",
-            path=Path("ids"),
-            sha256="",
-            title="",
-            number="",
-            custodian="",
-            requesting_party="",
-            producing_party="",
-            request="",
-            authorised=(),
-            zone=ZoneInfo("UTC"),
-            selection=Selection(ids=ids),
-            exclusions=(),
-            form=ProductionForm("ID"),
-        )
 
     @property
     def lists(self) -> list[tuple[str, IdList]]:

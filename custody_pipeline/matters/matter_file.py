@@ -104,36 +104,33 @@ class MatterReader(YamlReader):
         fields = self.fields(node, "select", _SELECT)
         if not fields:
             self.refuse(node, f"select: the selection is empty; expected at least one of {', '.join(sorted(_SELECT))}")
-        read: dict[str, Callable[[Node], object]] = {
+        read: dict[str, Callable[[Node, str], Any]] = {
             "ids": self._ids,
-            "from": partial(self._date, what="from"),
-            "to": partial(self._date, what="to"),
-            "agents": lambda node: self.texts(node, "agents"),
-            "queues": partial(self.texts, what="queues"),
-            "divisions": partial(self.texts, what="divisions"),
+            "from": self._date,
+            "to": self._date,
             "numbers": self._numbers,
             "tags": self._tags,
             "media": self._media,
-            "where": partial(self.text, what="where", limit=MAX_WHERE),
+            "where": partial(self.text, limit=MAX_WHERE),
         }
-        values = {{"from": "first", "to": "last"}.get(name, name): read[name](value) for name, value in fields.items()}
-        selection = Selection(**values)  # type: ignore[arg-type]
+        values = {name: read.get(name, self.texts)(value, name) for name, value in fields.items()}
+        selection = Selection(**{{"from": "first", "to": "last"}.get(name, name): values[name] for name in values})
         if selection.first and selection.last and selection.first > selection.last:
             self.refuse(fields["to"], f"to: {selection.last} is before from: {selection.first}")
         return selection
 
-    def _ids(self, node: Node) -> IdList:
+    def _ids(self, node: Node, what: str = "ids") -> IdList:
         """A list of ids, or `{file: ids.csv, column: conversation_id}`; a file is beside the matter file."""
         if isinstance(node, SequenceNode):
-            ids = IdList.of(self.text(item, "ids") for item in node.value)
+            ids = IdList.of(self.text(item, what) for item in node.value)
             if not ids.ids:
-                self.refuse(node, "ids: the list is empty; expected [id, …] or {file: ids.csv}")
+                self.refuse(node, f"{what}: the list is empty; expected [id, …] or {{file: ids.csv}}")
             return ids
         if isinstance(node, ScalarNode):
-            self.refuse(node, "ids: expected [id, …] or {file: ids.csv, column: conversation_id}")
-        fields = self.fields(node, "ids", {"file", "column"})
+            self.refuse(node, f"{what}: expected [id, …] or {{file: ids.csv, column: conversation_id}}")
+        fields = self.fields(node, what, {"file", "column"})
         if "file" not in fields:
-            self.refuse(node, "ids: expected 'file: ids.csv'")
+            self.refuse(node, f"{what}: expected 'file: ids.csv'")
         column = self.text(fields["column"], "column") if "column" in fields else None
         return read_id_list(self.path.parent / self.text(fields["file"], "file", 4096), column)
 
@@ -147,36 +144,34 @@ class MatterReader(YamlReader):
             self.refuse(node, f"{what}: {text!r}; for an open end leave the line out")
         return day
 
-    def _numbers(self, node: Node) -> tuple[str, ...]:
-        values = self.texts(node, "numbers")
+    def _numbers(self, node: Node, what: str) -> tuple[str, ...]:
+        values = self.texts(node, what)
         for value, item in zip(values, getattr(node, "value", ()), strict=True):
             if not digits_of(value):
-                self.refuse(item, f"numbers: {value!r} is no number; expected '+1 555 010 0123', in quotes")
+                self.refuse(item, f"{what}: {value!r} is no number; expected '+1 555 010 0123', in quotes")
         return values
 
-    def _tags(self, node: Node) -> tuple[TagCondition, ...]:
+    def _tags(self, node: Node, what: str) -> tuple[TagCondition, ...]:
         conditions = []
-        for value, item in zip(self.texts(node, "tags"), getattr(node, "value", ()), strict=True):
+        for value, item in zip(self.texts(node, what), getattr(node, "value", ()), strict=True):
             match = _TAG.fullmatch(value)
             if match is None:
-                self.refuse(item, f"tags: {value!r}; {_TAG_FORMS}")
+                self.refuse(item, f"{what}: {value!r}; {_TAG_FORMS}")
             conditions.append(TagCondition(match["key"], cast("_How", match["how"] or match["state"]), match["value"]))
         return tuple(conditions)
 
-    def _media(self, node: Node) -> tuple[str, ...]:
-        values = tuple(value.lower() for value in self.texts(node, "media"))
+    def _media(self, node: Node, what: str) -> tuple[str, ...]:
+        values = tuple(value.lower() for value in self.texts(node, what))
         for value, item in zip(values, getattr(node, "value", ()), strict=True):
             if value not in MEDIA_KINDS:
-                self.refuse(item, f"media: {value!r} is no kind of media; accepted: {', '.join(MEDIA_KINDS)}")
+                self.refuse(item, f"{what}: {value!r} is no kind of media; accepted: {', '.join(MEDIA_KINDS)}")
         return values
 
     def _exclusion(self, node: Node) -> Exclusion:
         fields = self.fields(node, "exclude", {"ids", "reason", "note"})
         if "ids" not in fields or "reason" not in fields:
             self.refuse(node, "exclude: expected ids and reason, for example {ids: [5c1e…], reason: privilege}")
-        reason = self.text(fields["reason"], "reason")
-        if reason not in EXCLUSION_REASONS:
-            self.refuse(fields["reason"], f"reason: {reason!r}; accepted: {', '.join(EXCLUSION_REASONS)}")
+        reason = self._word(fields["reason"], "reason", EXCLUSION_REASONS)
         note = self.text(fields["note"], "note") if "note" in fields else ""
         if reason == "other" and not note:
             self.refuse(fields["reason"], "reason other: expected a 'note:' that says why")
@@ -187,9 +182,7 @@ class MatterReader(YamlReader):
         words: dict[str, Any] = {}
         for name, accepted in (("numbers", ("shown", "last4", "withheld")), ("agents", ("shown", "withheld"))):
             if name in fields:
-                words[name] = self.text(fields[name], name)
-                if words[name] not in accepted:
-                    self.refuse(fields[name], f"{name}: {words[name]!r}; accepted: {', '.join(accepted)}")
+                words[name] = self._word(fields[name], name, accepted)
         if "tags" in fields:
             if isinstance(fields["tags"], SequenceNode):
                 words["tags"] = self.texts(fields["tags"], "tags")
@@ -210,19 +203,24 @@ class MatterReader(YamlReader):
             "listening": ("none", "wav", "mp3"),
             "conversations": ("none", "as_received"),
         }
-        fields = self.fields(node, "production", {"prefix", "digits", "volume_recordings", *words})
-        form = {name: self.text(value, name) for name, value in fields.items()}
-        if not _PREFIX.fullmatch(form.setdefault("prefix", prefix)):
-            self.refuse(fields["prefix"], "prefix: expected capitals, digits, _ and -, at most 16, a letter first")
-        for name, accepted in words.items():
-            if name in form and form[name] not in accepted:
-                self.refuse(fields[name], f"{name}: {form[name]!r}; accepted: {', '.join(accepted)}")
-        numbers = {
-            name: self._number(fields[name], name, low, high)
-            for name, low, high in (("digits", 4, 12), ("volume_recordings", 1, 100_000))
-            if name in fields
-        }
-        return ProductionForm(**{**form, **numbers})  # type: ignore[arg-type]
+        numbers = {"digits": (4, 12), "volume_recordings": (1, 100_000)}
+        form: dict[str, Any] = {"prefix": prefix}
+        for name, value in self.fields(node, "production", {"prefix", *numbers, *words}).items():
+            if name in words:
+                form[name] = self._word(value, name, words[name])
+            elif name in numbers:
+                form[name] = self._number(value, name, *numbers[name])
+            else:
+                form[name] = self.text(value, name)
+                if not _PREFIX.fullmatch(form[name]):
+                    self.refuse(value, "prefix: expected capitals, digits, _ and -, at most 16, a letter first")
+        return ProductionForm(**form)
+
+    def _word(self, node: Node, what: str, accepted: tuple[str, ...]) -> str:
+        text = self.text(node, what)
+        if text not in accepted:
+            self.refuse(node, f"{what}: {text!r}; accepted: {', '.join(accepted)}")
+        return text
 
     def _number(self, node: Node, what: str, low: int, high: int) -> int:
         text = self.text(node, what)

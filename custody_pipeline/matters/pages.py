@@ -55,12 +55,6 @@ def report_html(
             width = round(100 * number / found, 3)
             bars.append((round(x, 3), width, colour, f"{name}: {number}"))
             x += width
-    gaps = [
-        {"sentence": gap.sentence, "reason": gap.reason, "recordings": gap.recordings, "recoverable": gap.recoverable,
-         "otherwise": gap.otherwise,
-         "until": gap.until and f"{gap.until:%Y-%m-%d %H:%M} UTC"}
-        for gap in standing.gaps
-    ]  # fmt: skip
     asked = [night.night for night in standing.nights if night.night in standing.listened_until]
     return _render(
         "report.html",
@@ -74,7 +68,7 @@ def report_html(
         criteria=criteria(matter),
         nights=standing.nights,
         now=utc_now(),
-        gaps=gaps,
+        gaps=standing.gaps,
         accesses=standing.accesses,
         asked=len(asked),
         asked_until=min((standing.listened_until[night] for night in asked), default=None),
@@ -88,7 +82,7 @@ def report_html(
 
 def matter_html(matter: Matter, standing: Standing, register: Register, actor: Actor) -> str:
     """The present report of a matter, without a volume."""
-    produced = {item.key for volume in register.each() if volume.is_finished for item in volume.recordings}
+    produced = {item.key for item in register.produced()}
     names = ("Produced", "Excluded, with a reason", "Without audio, with a reason", "Not yet produced")
     count = Counter(_fate(item, produced) for item in standing.found.recordings)
     facts = {

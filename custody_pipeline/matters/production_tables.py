@@ -1,6 +1,6 @@
 """The tables of a production: index, load file, exceptions, custody log.
 
-Belongs here: columns, formats, escaping. Does not: which recordings are in it (production.py), pages (pages.py).
+Belongs here: columns, formats, escaping. Does not: which recordings are in it (volume_plan.py), pages (pages.py).
 """
 
 from __future__ import annotations

@@ -159,15 +159,15 @@ class Register:
         with alone(self.folder / "lock", f"produces, holds or releases for {self.folder.name}"):
             yield
 
-    def volumes(self) -> list[Volume]:
-        """All volumes, oldest first."""
-        return list(self.each())
-
-    def each(self, *, but: str = "") -> Iterator[Volume]:
-        """As `volumes`, but for one, and one after the other: a volume has thousands of recordings."""
+    def volumes(self, *, but: str = "") -> Iterator[Volume]:
+        """All volumes, or all but one, oldest first, one after the other: a volume has thousands of recordings."""
         paths = (path for path in (self.folder / "volumes").glob("VOL*.json") if path.stem != but)
         for path in sorted(paths, key=lambda path: (len(path.name), path.name)):
             yield read_struct(path, Volume)
+
+    def produced(self) -> Iterator[Produced]:
+        """The recordings of all finished volumes, oldest first."""
+        return (item for volume in self.volumes() if volume.is_finished for item in volume.recordings)
 
     def keep(self, volume: Volume) -> None:
         """Write a volume's register, in one step."""

@@ -89,8 +89,11 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: boo
             raise SettingsError(f"{matter.path}: divisions: no collected night has them; run a night first")
         divisions, bound["divisions"] = _DIVISIONS, [division.lower() for division in selection.divisions]
     sql = f"""
-        SELECT partition_date, conversation_id, recording_id, media_type, media_subtype, media_sha256, object_uri,
-            sidecar_uri, row_sha256, custody_status, gap_reasons
+        SELECT partition_date, conversation_id, recording_id,
+            CASE WHEN lower(media_subtype) = 'screen' THEN 'screen'
+                ELSE replace(lower(coalesce(media_type, '')), 'audio', 'call') END,
+            media_sha256, object_uri, sidecar_uri, coalesce(row_sha256, ''), coalesce(custody_status, ''),
+            coalesce(gap_reasons, [])
         FROM ({query("matters/selected")}) AS c
         WHERE ({divisions}) AND ({_condition(con, matter)})
         ORDER BY conversation_start NULLS LAST, conversation_id, recording_start NULLS LAST, recording_id
@@ -100,30 +103,13 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: boo
     named, used = excluded.keys() | set(bound["ids"]), set[str]()
 
     def recordings() -> Iterator[Recording]:
-        for (
-            night,
-            conversation,
-            recording,
-            kind,
-            subtype,
-            media_sha256,
-            uri,
-            sidecar,
-            row_sha256,
-            status,
-            reasons,
-        ) in _run(con, sql, bound, matter):
-            names = named & {str(conversation).lower(), str(recording).lower()}
+        for row in _run(con, sql, bound, matter):
+            names = named & {str(row[1]).lower(), str(row[2]).lower()}
+            used.update(names)
             # The first exclusion of the conversation or the recording counts.
             first = min((excluded[name] for name in names if name in excluded), default=None)
-            exclusion = None if first is None else matter.exclusions[first]
-            used.update(names)
-            yield Recording(
-                night, conversation, recording,
-                "screen" if (subtype or "").lower() == "screen" else (kind or "").lower().replace("audio", "call"),
-                media_sha256, uri, sidecar, row_sha256 or "", status or "", tuple(reasons or ()),
-                exclusion.reason if exclusion else None, exclusion.note if exclusion else "",
-            )  # fmt: skip
+            why = () if first is None else (matter.exclusions[first].reason, matter.exclusions[first].note)
+            yield Recording(*row, *why)
 
     found = Recordings(recordings())
     missing = [name for name in bound["ids"] if name not in used]

@@ -197,8 +197,7 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         until, proofs = _of_each(con, query("matters/deadlines")), _of_each(con, query("matters/proofs"))
     looked = next((event for event in reversed(register.events()) if event["what"] == "looked"), None)
     before = looked["revisions"] if looked else {}
-    made = (volume for volume in register.each() if volume.is_finished)
-    produced = {item.key: item.row_sha256 for volume in made for item in volume.recordings}
+    produced = {item.key: item.row_sha256 for item in register.produced()}
     excluded = {item.key for item in found.recordings if item.excluded}
     return Standing(
         found,
@@ -210,13 +209,7 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         accesses,
         listened_until,
         until,
-        tuple(
-            item.control
-            for volume in register.each()
-            if volume.is_finished
-            for item in volume.recordings
-            if item.key in excluded
-        ),
+        tuple(item.control for item in register.produced() if item.key in excluded),
         proofs,
         to_come,
     )

@@ -31,8 +31,6 @@ def exceptions_of(
 
     Args:
         volume: as it was begun.
-        matter: which is produced.
-        standing: of the matter.
         lost: control number → why its audio could not be read.
         unfound: control numbers whose conversation's document is in no cut.
     """
@@ -94,7 +92,7 @@ def account_of(
 ) -> list[tuple[str, int]]:
     """Numbers of found recordings by their outcome; they add up to all found recordings."""
     here = {item.key for item in volume.recordings}
-    other = {item.key for other in register.each(but=volume.name) for item in other.recordings}
+    other = {item.key for other in register.volumes(but=volume.name) for item in other.recordings}
     excluded = elsewhere = silent = later = 0
     for item in standing.found.recordings:
         if item.key in here:

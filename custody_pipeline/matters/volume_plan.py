@@ -34,7 +34,7 @@ def begun(register: Register, matter: Matter, standing: Standing, to: Path) -> s
     Raises:
         MatterStateError: a folder of that name is there, or cannot be made.
     """
-    begun = {volume.number: volume for volume in register.each() if not volume.is_finished}
+    begun = {volume.number: volume for volume in register.volumes() if not volume.is_finished}
     for volume in begun.values():
         if Path(volume.folder).exists():
             raise MatterStateError(
@@ -58,7 +58,10 @@ def begun(register: Register, matter: Matter, standing: Standing, to: Path) -> s
 
 def as_it_must_be_written(volume: Volume, matter: Matter) -> Volume:
     """A registered volume, or as it was begun if it must be made again."""
-    return volume if _is_made(volume, matter) else _to_be_made(volume)
+    if _is_made(volume, matter):
+        return volume
+    recordings = sorted((*volume.recordings, *volume.lost), key=lambda item: item.order)
+    return msgspec.structs.replace(volume, recordings=tuple(recordings), lost=(), sha256=None)
 
 
 def _is_made(volume: Volume, matter: Matter) -> bool:
@@ -69,17 +72,12 @@ def _is_made(volume: Volume, matter: Matter) -> bool:
     return hashlib.sha256(listed.read_bytes()).hexdigest() == volume.sha256
 
 
-def _to_be_made(volume: Volume) -> Volume:
-    recordings = sorted((*volume.recordings, *volume.lost), key=lambda item: item.order)
-    return msgspec.structs.replace(volume, recordings=tuple(recordings), lost=(), sha256=None)
-
-
 def plan(settings: Settings, target: str, matter: Matter, register: Register, standing: Standing, to: Path) -> set[int]:
     """Register the next volumes; returns their numbers."""
     wanted = _not_yet_produced(settings, target, matter, register, standing)
     # Numbers have no gap: only the last volumes are ever forgotten, and a lost recording keeps its number.
-    used = sum(len(volume.recordings) + len(volume.lost) for volume in register.each())
-    number = 1 + max((volume.number for volume in register.each()), default=0)
+    used = sum(len(volume.recordings) + len(volume.lost) for volume in register.volumes())
+    number = 1 + max((volume.number for volume in register.volumes()), default=0)
     size = matter.form.volume_recordings
     starts = range(0, len(wanted), size)
     begun = (Volume(number + place, "", matter.state_sha256, (), claim=token_hex(4)) for place in range(len(starts)))
@@ -120,7 +118,7 @@ def _not_yet_produced(
     """
     fresh: dict[_Key, Produced | None] = {}  # and what an earlier volume has of it
     nights: dict[str, set[_Key]] = {}
-    before = {item.key: item for volume in register.each() for item in volume.recordings}
+    before = {item.key: item for volume in register.volumes() for item in volume.recordings}
     found = False
     for item in standing.found.produced:
         found |= item.media_sha256 is not None

@@ -1,8 +1,9 @@
-"""Writing one volume of a production.
+"""`custody matter produce`: numbered volumes of sealed recordings, each with its own signature.
 
-Belongs here: the order of its parts, its record in the custody events and in the matter. Does not: the tables
-(production_tables.py), its numbers and facts (volume_facts.py), the pages (pages.py), the package inside
-(operations/packaging.py), the signature (evidence/package/signed_volume.py).
+Belongs here: the order of a volume's parts, its record in the custody events and in the matter. Does not: which
+recordings go into which volume (volume_plan.py), the tables (production_tables.py), numbers and facts
+(volume_facts.py), the pages (pages.py), the package inside (operations/packaging.py), the signature
+(evidence/package/signed_volume.py).
 
 A volume is written beside its place, in `.VOL001.….partial`, recorded, registered and signed, and gets its name last. A
 killed production continues with the same recordings under the same numbers.
@@ -26,6 +27,7 @@ from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
 from custody_pipeline.evidence.package.volume_tables import EVIDENCE
 from custody_pipeline.fleet.overview import analyst_database, is_packaged, overview, record_acts
+from custody_pipeline.io.process import give_back
 from custody_pipeline.matters import production_tables
 from custody_pipeline.matters.listening import ListeningError, listening_copies, write_listening_copies
 from custody_pipeline.matters.masking import Shown, masked_events, of_one_matter, shown
@@ -37,7 +39,7 @@ from custody_pipeline.matters.selection import agent_names
 from custody_pipeline.matters.standing import Standing
 from custody_pipeline.matters.volume_facts import account_of, exceptions_of, facts_of, write_statement
 from custody_pipeline.matters.volume_lines import Spool, SpooledLine
-from custody_pipeline.matters.volume_plan import key_of, newest
+from custody_pipeline.matters.volume_plan import as_it_must_be_written, begun, key_of, newest, plan
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.operations.attached_files import Attached, Item
 from custody_pipeline.operations.packaging import Made, fill_package, make_private, packaged
@@ -68,6 +70,35 @@ class ProducedVolume:
     lost: int
     sha256: str
     left_out: tuple[str, ...] = ()
+
+
+def produce(
+    settings: Settings, target: str, matter: Matter, register: Register, standing: Standing, to: Path, actor: Actor
+) -> list[ProducedVolume]:
+    """Finish volumes that were begun, or write the next: recordings that no volume has in their present sealed state.
+
+    Args:
+        target: the published place.
+        standing: of the matter.
+        to: the folder that gets a folder for each new volume.
+
+    Returns:
+        The volumes, oldest first.
+
+    Raises:
+        MatterStateError: nothing is new, a volume's place is taken, or another command acts for the matter.
+        RecordNotFoundError: a recording is not sealed.
+        ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.prove`.
+    """
+    with register.alone():
+        numbers = begun(register, matter, standing, to) or plan(settings, target, matter, register, standing, to)
+        made = []
+        for volume in register.volumes():  # one volume's recordings in memory at a time
+            if volume.number in numbers:
+                to_write = as_it_must_be_written(volume, matter)
+                made.append(VolumeWriter(settings, target, matter, register, standing, actor, to_write).write())
+                give_back()
+        return made
 
 
 @dataclass(frozen=True)
@@ -102,7 +133,8 @@ class VolumeWriter:
             left_out += without_documents
             number = self._write_tables(lines, exceptions_of(volume, matter, self.standing, lost, unfound))
             account = account_of(volume, self.standing, self.register, len(lines), len(lost))
-            facts = facts_of(volume, self.register, self.actor, self._fingerprint, head, made.sha256)
+            fingerprint = load_sealing(self.settings).signers[0].verifier.fingerprint
+            facts = facts_of(volume, self.register, self.actor, fingerprint, head, made.sha256)
             facts |= {"produced": len(lines), "lost": len(lost), "exceptions": number}
             pages = {
                 "report": report_html(matter, self.standing, account, list(islice(lines.rows(), ROWS_SHOWN)), facts),
@@ -138,10 +170,6 @@ class VolumeWriter:
     @property
     def _reason(self) -> str:
         return f"{self.matter.why}, {self.volume.name}"
-
-    @property
-    def _fingerprint(self) -> str:
-        return load_sealing(self.settings).signers[0].verifier.fingerprint
 
     def _fill(self, lines: Spool) -> tuple[dict[str, str], Made, Head]:
         """Write the package, and the lines of its recordings to the spool.
@@ -309,9 +337,5 @@ def _events(con: duckdb.DuckDBPyConnection, lines: Iterable[SpooledLine], why: s
     waiting = iter(lines)
     while part := list(islice(waiting, _EVENTS_OF_LINES)):
         keys = [{"control_number": line.control, **dict(zip(("n", "c", "r"), line.key, strict=True))} for line in part]
-        events = rows_of(
-            con,
-            query("matters/events"),
-            {"keys": keys},
-        )
+        events = rows_of(con, query("matters/events"), {"keys": keys})
         yield from masked_events(of_one_matter(events, why), {line.control for line in part if line.masked})

@@ -146,7 +146,7 @@ def register_with(night: Published, name: str, to: Path) -> list[Volume]:
     """The volumes of a matter whose production was killed, and whose folder was removed since."""
     killed(str(to), 1, "matter", "produce", name, "--to", to)
     shutil.rmtree(to, ignore_errors=True)
-    return register_of(night.settings, name).volumes()
+    return list(register_of(night.settings, name).volumes())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
@@ -236,7 +236,7 @@ def test_a_volume_is_recorded_once_and_by_its_own_digest(
     assert not (tmp_path / "VOL001").exists()
     if "removed" in where:  # nobody has it, so that it is no volume that was moved
         shutil.rmtree(next(tmp_path.glob(".VOL001.*")))
-    assert not register_of(night.settings, name).volumes()[0].is_finished
+    assert not next(register_of(night.settings, name).volumes()).is_finished
     assert produce(name, tmp_path)[0] == 0
     (volume,) = register_of(night.settings, name).volumes()
     assert volume.is_finished

@@ -87,6 +87,15 @@ def test_a_tag_that_repeats_what_is_withheld_and_a_column_of_an_earlier_mapping_
         assert (found.row["custom_data_ssn"], "custom_data_ssn" in found.record.row) == (WITHHELD, False)
 
 
+def test_a_tag_is_withheld_whole_if_one_column_of_it_is_marked() -> None:
+    columns = (MappedTag("ssn", "Case", path="$.ssn", pii=True), MappedTag("case", "Case", path="$.id"))
+    row = {"custom_data": '{"Case":"{ssn,id}"}', "custom_data_ssn": "1", "custom_data_case": "7"}
+    found = shown(Mask(tags="pii"), TagMapping(Path("mapping.yaml"), "", columns), row)
+    assert found is not None
+    assert json.loads(found.row["custom_data"] or "") == {"Case": WITHHELD}
+    assert (found.row["custom_data_ssn"], found.row["custom_data_case"]) == (WITHHELD, "7")
+
+
 def test_a_record_without_anything_to_withhold_goes_out_whole() -> None:
     assert shown(Mask(numbers="withheld", agents="withheld", tags="all"), MAPPING, {"recording_id": "r1"}) is None
     assert shown(Mask(), MAPPING, ROW) is None

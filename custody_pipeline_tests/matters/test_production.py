@@ -33,7 +33,7 @@ from custody_pipeline.evidence.package.signed_volume import list_production, sig
 from custody_pipeline.evidence.package.volume_tables import LOAD_COLUMNS, _load_lines
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.s3 import S3Location, s3_client
-from custody_pipeline.matters import production, production_tables, volume_writer
+from custody_pipeline.matters import production_tables, volume_writer
 from custody_pipeline.matters.listening import write_listening_copies
 from custody_pipeline.matters.masking import WITHHELD
 from custody_pipeline.matters.page_formats import pdf_of, write_documents
@@ -68,7 +68,7 @@ exclude:
 def produce(night: Published, name: str, to: Path) -> list[ProducedVolume]:
     matter, register = production_of(night, name)
     found = standing(night.settings, matter, register)
-    return production.produce(night.settings, "s3://dataset", matter, register, found, to, Actor.of(night.settings))
+    return volume_writer.produce(night.settings, "s3://dataset", matter, register, found, to, Actor.of(night.settings))
 
 
 def production_of(night: Published, name: str) -> tuple[Any, Any]:
