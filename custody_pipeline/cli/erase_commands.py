@@ -24,8 +24,8 @@ from custody_pipeline.cli.shared import (
 
 if TYPE_CHECKING:
     from custody_pipeline.forgetting.erase import Outcome
-    from custody_pipeline.forgetting.finder import Asked, Found
-    from custody_pipeline.forgetting.night_key import AskedKey
+    from custody_pipeline.forgetting.finder import Found
+    from custody_pipeline.matters.matter import Selection
     from custody_pipeline.warehouse.erasures import Request
 
 _SHOWN = 8
@@ -81,13 +81,11 @@ def erase(
     if yes and not (reason.strip() and authority.strip()):
         raise typer.BadParameter("--yes needs --reason and --authority: they are published with the removal")
     from custody_pipeline.forgetting import erase as erasing
+    from custody_pipeline.forgetting.finder import Asked
 
     settings = settings_of_environment()
-    asked = (
-        _asked_key(forget, reason, authority, bypass_governance)
-        if forget
-        else _asked(conversations, numbers or [], tags or [], reason, authority, media, bypass_governance)
-    )
+    what = _night(forget) if forget else _selection(conversations, numbers or [], tags or [])
+    asked = Asked(what, reason.strip(), authority.strip(), media, bypass_governance)
     if not yes:
         found = erasing.look(settings, asked)
         answer(_as_dict(found), _lines_of(found, settings.home.absolute(), settings.publish_url), as_json=as_json)
@@ -96,26 +94,14 @@ def erase(
     answer(outcome_as_dict(outcome), outcome_lines(outcome), as_json=as_json)
 
 
-def _asked_key(night: str, reason: str, authority: str, bypass: bool) -> AskedKey:
-    from custody_pipeline.forgetting.night_key import AskedKey
-
+def _night(night: str) -> date:
     try:
-        day = date.fromisoformat(night)
+        return date.fromisoformat(night)
     except ValueError as error:
         raise typer.BadParameter(f"--forget-key {night!r}: expected a night, for example 2026-11-02") from error
-    return AskedKey(day, reason.strip(), authority.strip(), bypass)
 
 
-def _asked(
-    conversations: Path | None,
-    numbers: list[str],
-    tags: list[str],
-    reason: str,
-    authority: str,
-    media: bool,
-    bypass: bool,
-) -> Asked:
-    from custody_pipeline.forgetting.finder import Asked
+def _selection(conversations: Path | None, numbers: list[str], tags: list[str]) -> Selection:
     from custody_pipeline.matters.id_list import read_id_list
     from custody_pipeline.matters.matter import Selection, TagCondition, digits_of
 
@@ -129,8 +115,7 @@ def _asked(
         if not digits_of(number):
             raise typer.BadParameter(f"--number {number!r}: expected a number, for example +15550100123")
     ids = read_id_list(conversations) if conversations else None
-    selection = Selection(ids=ids, numbers=tuple(numbers), tags=tuple(conditions))
-    return Asked(selection, reason.strip(), authority.strip(), media, bypass)
+    return Selection(ids=ids, numbers=tuple(numbers), tags=tuple(conditions))
 
 
 def _resume(*, as_json: bool) -> int:

@@ -15,7 +15,7 @@ from custody_pipeline.forgetting.choices import Due, due
 from custody_pipeline.forgetting.erase import HeldError, Outcome, erase, resume
 from custody_pipeline.forgetting.finder import Asked, NothingToEraseError, holders
 from custody_pipeline.forgetting.keeping import DOCUMENTS, PlacePlan, plan_places, remove_places
-from custody_pipeline.forgetting.night_key import AskedKey, NotEncryptedError
+from custody_pipeline.forgetting.night_key import NotEncryptedError
 from custody_pipeline.forgetting.policy import Policy
 from custody_pipeline.matters.id_list import IdList
 from custody_pipeline.matters.matter import Selection
@@ -119,7 +119,7 @@ def _forget_documents(
         if item.place != DOCUMENTS or item.what in waiting:
             continue
         reason = f"{policy.reason} ({item.rule})"
-        asked = AskedKey(date.fromisoformat(item.what), reason, policy.authority, by=("policy",))
+        asked = Asked(date.fromisoformat(item.what), reason, policy.authority, by=("policy",))
         try:
             applied.outcomes.append(erase(settings, asked, say))
             applied.places[DOCUMENTS] = applied.places.get(DOCUMENTS, 0) + 1

@@ -1,7 +1,7 @@
 """Completing a request for erasure, step by step, so that a process that is killed anywhere can continue.
 
 Belongs here: the order of the steps. Does not: how each is done (landing_rewrite.py, warehouse_rows.py, places.py,
-redacted.py, sealed.py, night_key.py).
+sealed.py, night_key.py).
 
 1. The request is recorded: from here on, newly collected documents of its conversations are not kept.
 2. Captures, sidecars, spooled events, resume caches and pages are removed; landing files are rewritten; rows deleted.
@@ -38,14 +38,12 @@ from custody_pipeline.forgetting.finder import (
     copy_versions,
     exported,
     find,
-    holds_of,
+    found_of,
     left_by_seals,
-    places_of,
-    sealed_files,
     sealed_night,
 )
 from custody_pipeline.forgetting.landing_rewrite import LandingRewrite
-from custody_pipeline.forgetting.night_key import AskedKey, KeyForgetting, find_key, held, opened_by_key, remove_key
+from custody_pipeline.forgetting.night_key import KeyForgetting, find_key, found_by_key, remove_key
 from custody_pipeline.forgetting.object_versions import Version, remove_versions, versions_of
 from custody_pipeline.forgetting.sealed import Removing, removed_paths, scratch
 from custody_pipeline.io.night_keys import Forgotten, night_keys_of
@@ -101,13 +99,13 @@ def _alone(settings: Settings) -> Iterator[None]:
         raise ErasureBusyError("another erasure is under way in this home; try again when it has ended") from error
 
 
-def look(settings: Settings, asked: Asked | AskedKey) -> Found:
+def look(settings: Settings, asked: Asked) -> Found:
     """The dry run: all places with data, and the holds on them. Raises as `find` and `find_key`; ErasureBusyError."""
     with _alone(settings):
         return _find(settings, s3_client(settings), asked)
 
 
-def erase(settings: Settings, asked: Asked | AskedKey, say: Say) -> Outcome:
+def erase(settings: Settings, asked: Asked, say: Say) -> Outcome:
     """Find the data and erase them, or remove the key of a night.
 
     Without the key nobody can read the night's landing files and captures; rows stay.
@@ -131,11 +129,11 @@ def erase(settings: Settings, asked: Asked | AskedKey, say: Say) -> Outcome:
         return outcome
 
 
-def _find(settings: Settings, client: S3Client, asked: Asked | AskedKey) -> Found:
+def _find(settings: Settings, client: S3Client, asked: Asked) -> Found:
     with Warehouse(settings).open() as con:
-        if isinstance(asked, AskedKey):
-            return find_key(con, settings, client, asked)
-        return find(con, settings, client, asked)
+        if isinstance(asked.what, date):
+            return find_key(con, settings, client, asked, asked.what)
+        return find(con, settings, client, asked, asked.what)
 
 
 def resume(settings: Settings, say: Say) -> list[Outcome]:
@@ -148,23 +146,14 @@ def resume(settings: Settings, say: Say) -> list[Outcome]:
                 continue
             if request.state == "waiting":
                 with Warehouse(settings).open() as con:
-                    found = _found_again(con, settings, client, request)
+                    again = found_by_key if request.forget_key else found_of
+                    found = again(con, settings, client, _renewed(con, request))
                 if found.holds:
                     outcomes.append(Outcome(_waiting(settings, found)))
                     continue
                 request = _begun(settings, found)
             outcomes.append(_Erasing(settings, client, request, say).carry_out())
     return outcomes
-
-
-def _found_again(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request) -> Found:
-    """The present places and holds of a waiting request."""
-    if request.forget_key:
-        opened = tuple(opened_by_key(settings, client, request))
-        return Found(request, opened, tuple(held(con, settings, client, request, opened)))
-    request = _renewed(con, request)
-    found = tuple(places_of(con, settings, client, request, sealed_files(settings, client, request)))
-    return Found(request, found, tuple(holds_of(con, settings, client, request, found)))
 
 
 def _waiting(settings: Settings, found: Found) -> Request:
@@ -185,6 +174,8 @@ def _begun(settings: Settings, found: Found) -> Request:
 
 def _renewed(con: duckdb.DuckDBPyConnection, request: Request) -> Request:
     """The request with its present recordings: conversations of a waiting request are still collected."""
+    if request.forget_key:
+        return request
     ids = {name.lower() for name in request.conversations}
     recordings = tuple(Tombstone(str(night), *names) for night, *names in warehouse_rows.recordings_of(con, ids))
     nights = tuple(map(str, warehouse_rows.nights_held(con, ids)))

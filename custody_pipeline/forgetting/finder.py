@@ -10,9 +10,9 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
@@ -58,19 +58,34 @@ class Asked:
     """The wanted erasure.
 
     Attributes:
-        selection: of recordings; their whole conversations are erased.
+        what: a selection of recordings, whose whole conversations are erased; or the night whose key is forgotten.
         authority: the right or order that demands the erasure.
         media: whether audio in the export bucket is removed as well.
         bypass_governance: whether a GOVERNANCE lock may be broken.
-        by: kinds of conditions; those of the selection if empty.
+        by: kinds of conditions; those of `what` if empty.
     """
 
-    selection: Selection
+    what: Selection | date
     reason: str
     authority: str
     media: bool = False
     bypass_governance: bool = False
     by: tuple[str, ...] = ()
+
+    def request(self, settings: Settings, by: tuple[str, ...], nights: Iterable[date], **more: Any) -> Request:
+        """The request, which is not written down yet. `by`: kinds of the conditions in `what`."""
+        return Request(
+            id=secrets.token_hex(16),
+            asked_at=f"{utc_now():%Y-%m-%dT%H:%M:%SZ}",
+            operator=Actor.of(settings).operator,
+            reason=self.reason,
+            authority=self.authority,
+            selected_by=self.by or by,
+            nights=tuple(map(str, nights)),
+            media=self.media,
+            bypass_governance=self.bypass_governance,
+            **more,
+        )
 
 
 @dataclass(frozen=True)
@@ -83,8 +98,10 @@ class Found:
     unmatched: tuple[str, ...] = ()
 
 
-def find(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, asked: Asked) -> Found:
-    """All places with data of a selection.
+def find(
+    con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, asked: Asked, selection: Selection
+) -> Found:
+    """All places with data of the asked selection.
 
     Args:
         con: the warehouse; it is only read.
@@ -93,7 +110,7 @@ def find(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, a
         NothingToEraseError: there are no data, or they were erased before.
         SettingsError: a condition is refused.
     """
-    conversations, unmatched = _conversations(con, asked.selection)
+    conversations, unmatched = _conversations(con, selection)
     erased = erased_conversations(settings)
     if conversations and all(name.lower() in erased for name in conversations):
         raise NothingToEraseError(
@@ -107,23 +124,26 @@ def find(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, a
         )
     ids = {name.lower() for name in conversations}
     recordings = warehouse_rows.recordings_of(con, ids)
-    nights = warehouse_rows.nights_held(con, ids)
-    request = Request(
-        id=secrets.token_hex(16),
-        asked_at=f"{utc_now():%Y-%m-%dT%H:%M:%SZ}",
-        operator=Actor.of(settings).operator,
-        reason=asked.reason,
-        authority=asked.authority,
-        selected_by=asked.by or _kinds(asked.selection),
+    request = asked.request(
+        settings,
+        _kinds(selection),
+        warehouse_rows.nights_held(con, ids),
         conversations=tuple(sorted(conversations)),
         recordings=tuple(Tombstone(str(night), *names) for night, *names in recordings),
-        nights=tuple(map(str, nights)),
-        media=asked.media,
-        bypass_governance=asked.bypass_governance,
     )
-    sealed = sealed_files(settings, client, request)
-    found = tuple(places_of(con, settings, client, request, sealed))
-    return Found(request, found, tuple(holds_of(con, settings, client, request, found)), tuple(unmatched))
+    return found_of(con, settings, client, request, unmatched)
+
+
+def found_of(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    client: S3Client,
+    request: Request,
+    unmatched: tuple[str, ...] = (),
+) -> Found:
+    """The present places and holds of a request for conversations."""
+    found = tuple(places_of(con, settings, client, request))
+    return Found(request, found, tuple(holds_of(con, settings, client, request, found)), unmatched)
 
 
 def _kinds(selection: Selection) -> tuple[str, ...]:
@@ -151,16 +171,16 @@ def _conversations(con: duckdb.DuckDBPyConnection, selection: Selection) -> tupl
 
 
 def places_of(
-    con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request, sealed: Sequence[Place]
+    con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request
 ) -> Iterator[Place]:
-    """The places with data of the request's conversations. `sealed`: files of published cuts, if searched."""
+    """The places with data of the request's conversations."""
     ids = names_of(request)
     for table, rows in warehouse_rows.rows_held(con, ids).items():
         yield Place("warehouse", table, rows)
     if settings.analyst_path.exists():
         yield Place("snapshot", str(settings.analyst_path))
     yield from _landed(settings, client, request, ids)
-    yield from sealed
+    yield from _sealed_files(settings, client, request)
     for night in request.nights:
         yield from _copies(settings, client, night)
     keys = list(places.capture_keys(settings, client, ids, set(request.nights)))
@@ -175,18 +195,16 @@ def places_of(
     yield from places.files_naming(settings, ids)
 
 
-def sealed_files(settings: Settings, client: S3Client, request: Request) -> list[Place]:
+def _sealed_files(settings: Settings, client: S3Client, request: Request) -> Iterator[Place]:
     """Files of published cuts that hold the request's conversations. Each cut of the nights is read."""
     if settings.publish_url is None:
-        return []
+        return
     ids = names_of(request)
-    found = []
     with in_scratch(settings) as scratch:
         for night in request.nights:
             for holding in sealed_night(settings, client, night).holding(ids, Path(scratch)):
                 items = len(holding.gone) or holding.documents or 1
-                found.append(Place("cut", f"{holding.cut.prefix}{holding.file.path}", items))
-    return found
+                yield Place("cut", f"{holding.cut.prefix}{holding.file.path}", items)
 
 
 def sealed_night(settings: Settings, client: S3Client, night: str) -> SealedNight:

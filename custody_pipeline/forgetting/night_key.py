@@ -5,7 +5,6 @@ Belongs here: one night's key. Does not: the order of the steps (erase.py), keys
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -25,6 +24,7 @@ from custody_pipeline.evidence.cut.manifest import CutFile
 from custody_pipeline.extract.landing_files import RECEIPTS
 from custody_pipeline.forgetting import places
 from custody_pipeline.forgetting.finder import (
+    Asked,
     Found,
     NothingToEraseError,
     holders,
@@ -35,14 +35,12 @@ from custody_pipeline.forgetting.finder import (
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.places import Place
 from custody_pipeline.forgetting.sealed import SealedNight
-from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.encrypted_files import HEADER_BYTES, MAGIC
 from custody_pipeline.io.night_keys import FORGOTTEN, Forgotten, key_path, night_keys_of
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.publish.revision_files import MoreFile
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.erasures import Request
-from custody_pipeline.warehouse.ledger import Actor
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -54,18 +52,7 @@ class NotEncryptedError(Exception):
     """Forgetting the key would leave files of the night readable. The message says which, and what to do."""
 
 
-@dataclass(frozen=True)
-class AskedKey:
-    """The night whose key is to be forgotten, why, and by which right. `by`: kinds of conditions."""
-
-    night: date
-    reason: str
-    authority: str
-    bypass_governance: bool = False
-    by: tuple[str, ...] = ("night",)
-
-
-def find_key(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, asked: AskedKey) -> Found:
+def find_key(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, asked: Asked, night: date) -> Found:
     """The files that the key of a night opens, and the holds on them.
 
     Raises:
@@ -73,7 +60,7 @@ def find_key(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Clien
         NotEncryptedError: files of the night are not encrypted.
         SettingsError: no key is set.
     """
-    keys, night = night_keys_of(settings), asked.night
+    keys = night_keys_of(settings)
     if not keys.on:
         raise SettingsError("no night has a key: CUSTODY_NIGHT_KEY_FILE and CUSTODY_NIGHT_KEY_KMS are not set")
     if (gone := keys.forgotten(night)) is not None:
@@ -83,25 +70,18 @@ def find_key(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Clien
         )
     if night not in keys.nights():
         raise NothingToEraseError(f"{night} has no key: nothing of it is encrypted in {settings.night_keys}")
-    request = Request(
-        id=secrets.token_hex(16),
-        asked_at=f"{utc_now():%Y-%m-%dT%H:%M:%SZ}",
-        operator=Actor.of(settings).operator,
-        reason=asked.reason,
-        authority=asked.authority,
-        selected_by=asked.by,
-        conversations=(),
-        recordings=(),
-        nights=(night.isoformat(),),
-        bypass_governance=asked.bypass_governance,
-        forget_key=True,
-    )
-    found = tuple(opened_by_key(settings, client, request))
-    return Found(request, found, tuple(held(con, settings, client, request, found)))
+    request = asked.request(settings, ("night",), [night], conversations=(), recordings=(), forget_key=True)
+    return found_by_key(con, settings, client, request)
 
 
-def opened_by_key(settings: Settings, client: S3Client, request: Request) -> Iterator[Place]:
-    """Files that the key of the request's night opens, and the key itself. Raises NotEncryptedError.
+def found_by_key(con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request) -> Found:
+    """The present files and holds of a request to forget a key. Raises NotEncryptedError."""
+    found = tuple(_opened_by_key(settings, client, request))
+    return Found(request, found, tuple(_held(con, settings, client, request, found)))
+
+
+def _opened_by_key(settings: Settings, client: S3Client, request: Request) -> Iterator[Place]:
+    """Files that the key of the request's night opens, and the key itself.
 
     Sidecars beside audio are named as well: they are not encrypted.
     """
@@ -143,7 +123,7 @@ def _header(client: S3Client, uri: str) -> bytes:
     return client.get_object(Bucket=at.bucket, Key=at.key, Range=f"bytes=0-{HEADER_BYTES - 1}")["Body"].read()
 
 
-def held(
+def _held(
     con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, request: Request, found: Sequence[Place]
 ) -> Iterator[str]:
     """The holds on the night's key, a sentence each: holds on its conversations, locks on its files."""

@@ -32,7 +32,7 @@ from custody_pipeline.io.night_keys import NightForgottenError
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import remove_folder
-from custody_pipeline.matters.register import acted_for, register_of
+from custody_pipeline.matters.register import Register, Volume, acted_for, register_of
 from custody_pipeline.operations.package_register import packages_of, remove_abandoned, remove_package
 from custody_pipeline.settings import Settings
 
@@ -184,26 +184,29 @@ def remove_spooled(settings: Settings, ids: Set[str]) -> None:
 
 def productions(settings: Settings, ids: Set[str]) -> Iterator[Place]:
     """Volumes that hold these conversations, and to whom they were handed."""
+    for register, volume, number in _volumes_with(settings, ids):
+        events = (str(event.get("what")) for event in register.events())
+        given = [what for what in events if what.startswith(f"handed {volume.name} ")]
+        note = f"{'; '.join(given)}: nobody can call that back from here" if given else "not handed over"
+        told = f"{volume.name} of matter {register.folder.name}; {note}; {_STATES[volume.state()]}"
+        yield Place("production", volume.folder, number, told)
+
+
+def _volumes_with(settings: Settings, ids: Set[str]) -> Iterator[tuple[Register, Volume, int]]:
+    """Volumes that hold these conversations, with their register and the number of their recordings."""
     for name in acted_for(settings):
         register = register_of(settings, name)
-        events = [str(event.get("what")) for event in register.events()]
         for volume in register.volumes():
-            number = sum(item.conversation_id.lower() in ids for item in (*volume.recordings, *volume.lost))
-            if number:
-                given = [what for what in events if what.startswith(f"handed {volume.name} ")]
-                note = f"{'; '.join(given)}: nobody can call that back from here" if given else "not handed over"
-                told = f"{volume.name} of matter {name}; {note}; {_STATES[volume.state()]}"
-                yield Place("production", volume.folder, number, told)
+            if number := sum(item.conversation_id.lower() in ids for item in (*volume.recordings, *volume.lost)):
+                yield register, volume, number
 
 
 def remove_productions(settings: Settings, ids: Set[str]) -> None:
     """Remove the folders of volumes with these conversations, if they are as they were made; the register stays."""
-    for name in acted_for(settings):
-        for volume in register_of(settings, name).volumes():
-            if any(item.conversation_id.lower() in ids for item in (*volume.recordings, *volume.lost)):
-                remove_folder(volume.partial)
-                if volume.state() == "here":
-                    remove_folder(Path(volume.folder))
+    for _, volume, _ in _volumes_with(settings, ids):
+        remove_folder(volume.partial)
+        if volume.state() == "here":
+            remove_folder(Path(volume.folder))
 
 
 def packages(settings: Settings, con: duckdb.DuckDBPyConnection, ids: frozenset[str]) -> Iterator[Place]:

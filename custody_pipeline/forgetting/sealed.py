@@ -12,6 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import orjson
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.forgotten_key import KEY_STATEMENT, decode_key_statement
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, Cut, CutFile, cut_prefix, open_cut
@@ -26,12 +30,12 @@ from custody_pipeline.evidence.cut.removal import (
     encode_statement,
     is_derived,
     original_path,
+    placeholder,
     remains_path,
 )
 from custody_pipeline.evidence.log.note import Verifier
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, read
-from custody_pipeline.extract.erased import erase_landing
-from custody_pipeline.forgetting.redacted import erase_records, erase_table, table_holds
+from custody_pipeline.extract.erased import erase_landing, names_any
 from custody_pipeline.io.night_keys import NO_KEYS, NightKeys
 from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.publish.bucket_reader import S3Reader
@@ -124,14 +128,14 @@ class SealedNight:
         with self.reader.open(cut.prefix + file.path) as stream, local.open("wb") as copy:
             shutil.copyfileobj(stream, copy, 1 << 20)
         if inner.endswith(".parquet"):
-            held[table] = table_holds(ids, local)
+            held[table] = _table_holds(ids, local)
             if not held[table]:
                 return None
             if inner == cuts.TABLE:
                 return Holding(cut, file, None)
-            return Holding(cut, file, rest, rows=erase_table(ids, local, rest))
+            return Holding(cut, file, rest, rows=_erase_table(ids, local, rest))
         if inner == cuts.RECORDS:
-            gone = erase_records(ids, local, rest)
+            gone = _erase_records(ids, local, rest)
             return Holding(cut, file, rest, gone=tuple(gone)) if gone else None
         if inner.startswith("landing/"):
             documents = erase_landing(ids, inner.split("/")[1], local, rest, self.opening)
@@ -209,6 +213,48 @@ class Removing:
         path = folder / STATEMENT
         path.write_bytes(encode_statement(statement))
         return [MoreFile(STATEMENT, path), *more.values()]
+
+
+def _table_holds(ids: Set[str], table: Path) -> bool:
+    """Whether a Parquet file has rows of these conversations."""
+    file = pq.ParquetFile(table)
+    if "conversation_id" not in file.schema_arrow.names:
+        return False
+    values = file.read(["conversation_id"]).column(0)
+    return any(value.lower() in ids for value in pc.unique(values).to_pylist() if value)
+
+
+def _erase_table(ids: Set[str], source: Path, target: Path) -> int:
+    """Write a Parquet file without the rows of these conversations; returns how many rows stay."""
+    # Not `read_table`: it makes a column from a part of the path such as date=2026-11-02.
+    table = pq.ParquetFile(source).read()
+    keep = [value is None or value.lower() not in ids for value in table.column("conversation_id").to_pylist()]
+    left = table.filter(keep)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(left, target, compression="zstd")
+    return int(left.num_rows)
+
+
+def _erase_records(ids: Set[str], source: Path, target: Path) -> list[tuple[int, str, str]]:
+    """Write a records file in which each record of these conversations is replaced by its leaf.
+
+    Returns:
+        (line from 0, conversation id, recording id) of each record that was erased; none: nothing was written.
+    """
+    found: list[tuple[int, str, str]] = []
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as lines, target.open("wb") as out:
+        for number, line in enumerate(lines):
+            record = line.removesuffix(b"\n")
+            if names_any(ids, record) and not record.startswith(b'{"_erased"'):
+                row = orjson.loads(record)
+                if (row["conversation_id"] or "").lower() in ids:
+                    found.append((number, row["conversation_id"], row["recording_id"]))
+                    record = placeholder(record)
+            out.write(record + b"\n")
+    if not found:
+        target.unlink()
+    return found
 
 
 def scratch(settings: Settings) -> Path:

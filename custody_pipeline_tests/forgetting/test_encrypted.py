@@ -23,9 +23,8 @@ from custody_pipeline.forgetting import erase as erasing
 from custody_pipeline.forgetting import places
 from custody_pipeline.forgetting.due import apply
 from custody_pipeline.forgetting.erase import HeldError, erase, look, resume
-from custody_pipeline.forgetting.finder import NothingToEraseError
+from custody_pipeline.forgetting.finder import Asked, NothingToEraseError
 from custody_pipeline.forgetting.keeping import plan_places
-from custody_pipeline.forgetting.night_key import AskedKey
 from custody_pipeline.forgetting.policy import Policy, load_policy
 from custody_pipeline.io.encrypted_files import encrypted_bytes, is_encrypted
 from custody_pipeline.io.gzipped import gzipped
@@ -247,8 +246,8 @@ def test_a_conversation_is_erased_from_encrypted_files_which_stay_encrypted(
 # --- forgetting the key -----------------------------------------------------------------------------------------------
 
 
-def wanted(**change: Any) -> AskedKey:
-    return AskedKey(**{"night": NIGHT, "reason": "end of its time", "authority": "schedule 4", **change})
+def wanted(**change: Any) -> Asked:
+    return Asked(**{"what": NIGHT, "reason": "end of its time", "authority": "schedule 4", **change})
 
 
 def key_material(settings: Settings) -> list[bytes]:
@@ -275,7 +274,7 @@ def test_what_holds_a_conversation_holds_the_key_of_its_night(twins: tuple[Setti
     with pytest.raises(SettingsError, match="no night has a key"):
         erase(plain, wanted(), say)
     with pytest.raises(NothingToEraseError, match="2026-11-03 has no key"):
-        erase(twin, wanted(night=date(2026, 11, 3)), say)
+        erase(twin, wanted(what=date(2026, 11, 3)), say)
     (row,) = rows(twin, "SELECT min(conversation_id) FROM custody.chain_of_custody WHERE gap_reasons <> ['ERASED']")
     register = register_of(twin, "roe")
     new_matter(twin, "roe", "Roe", "1", {"ids": [str(row[0])]})
