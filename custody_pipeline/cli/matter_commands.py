@@ -122,16 +122,12 @@ def matter_list(as_json: Json = False) -> None:
 @matter_commands.command("show")
 def matter_show(name: Name, as_json: Json = False) -> None:
     """Show what the matter finds, what is missing and why. Exit status 0 if nothing more can be recovered."""
-    from custody_pipeline.cli.matter_page import print_standing
     from custody_pipeline.matters.standing import revisions
     from custody_pipeline.warehouse.ledger import Actor
 
     settings, matter, register, found = _standing(name)
     register.note(Actor.of(settings), "looked", revisions=revisions(found))
-    if as_json:
-        print_json(found.to_dict())
-    else:
-        print_standing(console_of_stdout(), matter, found)
+    _show(matter, found, as_json=as_json)
     if not found.found.recordings:
         raise typer.Exit(INCOMPLETE)
     raise typer.Exit(OK if found.saturated else FINDINGS)
@@ -256,7 +252,6 @@ def matter_gather(
             )
         answer({"nights": nights}, lines or nothing, as_json=as_json)
         raise typer.Exit(OK)
-    from custody_pipeline.cli.matter_page import print_standing
     from custody_pipeline.defs.one_night import run_one_night
     from custody_pipeline.matters.standing import standing
 
@@ -269,11 +264,7 @@ def matter_gather(
         for problem in outcome.problems:
             say(f"{night}: {problem}")
         status = max(status, outcome.status)
-    now = standing(settings, matter, register)
-    if as_json:
-        print_json(now.to_dict())
-    else:
-        print_standing(console_of_stdout(), matter, now)
+    _show(matter, standing(settings, matter, register), as_json=as_json)
     raise typer.Exit(status)
 
 
@@ -346,3 +337,12 @@ def _standing(name: str) -> tuple[Settings, Matter, Register, Standing]:
     settings = settings_of_environment()
     matter, register = open_matter(settings, name), register_of(settings, name)
     return settings, matter, register, standing(settings, matter, register)
+
+
+def _show(matter: Matter, found: Standing, *, as_json: bool) -> None:
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        from custody_pipeline.cli.matter_page import print_standing
+
+        print_standing(console_of_stdout(), matter, found)

@@ -205,34 +205,28 @@ def _native(text: str) -> str:
     return f"{what}; export it as YAML: Architect, Export, or custody flow check with the flow's id"
 
 
+@dataclass(slots=True)
 class _Open:
-    """A collection that is being read."""
+    """A collection that is being read; of a mapping, the name whose node comes next."""
 
-    __slots__ = ("fields", "key", "line", "nodes")
-
-    def __init__(self, line: int, *, mapping: bool):
-        self.line = line
-        self.fields: dict[str, Node] | None = {} if mapping else None
-        self.nodes: list[Node] = []
-        self.key: str | None = None
-
-    def close(self) -> Node:
-        return Mapping(self.fields, self.line) if self.fields is not None else Sequence(self.nodes, self.line)
+    node: Mapping | Sequence
+    name: str | None = None
 
 
 def _build(text: str, source: str) -> Node:
     stack: list[_Open] = []
     root: Node | None = None
     count = 0
+    node: Node
     for event in _events(text, source):
         line = _line(event)
         if isinstance(event, CollectionEndEvent):
-            node = stack.pop().close()
+            node = stack.pop().node
         elif isinstance(event, MappingStartEvent | SequenceStartEvent):
-            stack.append(_Open(line, mapping=isinstance(event, MappingStartEvent)))
+            stack.append(_Open(Mapping({}, line) if isinstance(event, MappingStartEvent) else Sequence([], line)))
             if len(stack) > MAX_DEPTH:
                 raise FlowError(source, line, f"nested deeper than {MAX_DEPTH:,} levels")
-            if len(stack) > 1 and stack[-2].fields is not None and stack[-2].key is None:
+            if len(stack) > 1 and isinstance(stack[-2].node, Mapping) and stack[-2].name is None:
                 raise FlowError(source, line, _NAME_EXPECTED)
             continue
         elif isinstance(event, ScalarEvent):
@@ -255,16 +249,16 @@ _NAME_EXPECTED = "a name is expected here; export the flow again"
 
 
 def _put(parent: _Open, node: Node, source: str) -> None:
-    if parent.fields is None:
-        parent.nodes.append(node)
-    elif parent.key is None:
+    if isinstance(parent.node, Sequence):
+        parent.node.nodes.append(node)
+    elif parent.name is None:
         assert isinstance(node, Scalar)  # noqa: S101 - _build refuses other keys when they begin
-        if node.text in parent.fields:
+        if node.text in parent.node.fields:
             raise FlowError(source, node.line, f"{node.text!r} is there twice; export the flow again")
-        parent.key = node.text
+        parent.name = node.text
     else:
-        parent.fields[parent.key] = node
-        parent.key = None
+        parent.node.fields[parent.name] = node
+        parent.name = None
 
 
 def _line(event: yaml.Event) -> int:

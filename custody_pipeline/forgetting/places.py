@@ -269,7 +269,8 @@ def _names(path: Path, ids: Set[str]) -> bool | None:
         with path.open("rb") as plain:
             begin = plain.read(4)
         if begin == b"PAR1":
-            return any(names_any(ids, str(rows.to_pylist()).encode()) for rows in _batches(path))
+            with pq.ParquetFile(path) as table:
+                return any(names_any(ids, str(rows.to_pylist()).encode()) for rows in table.iter_batches(10_000))
         if begin == b"PK\x03\x04":
             with zipfile.ZipFile(path) as archive:
                 found = {_in_stream(archive.open(member), ids) for member in archive.infolist()}
@@ -277,12 +278,6 @@ def _names(path: Path, ids: Set[str]) -> bool | None:
         return _in_stream(gzip.open(path) if begin[:2] == b"\x1f\x8b" else path.open("rb"), ids)
     except (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException):
         return None
-
-
-def _batches(table: Path) -> Iterator[pa.RecordBatch]:
-    """The rows of a Parquet file, which may have any columns."""
-    with pq.ParquetFile(table) as file:
-        yield from file.iter_batches(10_000)
 
 
 def _in_stream(opened: IO[bytes] | gzip.GzipFile, ids: Set[str]) -> bool | None:

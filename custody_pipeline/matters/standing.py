@@ -17,8 +17,7 @@ import duckdb
 from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.found_recordings import Recordings
-from custody_pipeline.matters.id_list import IdList
-from custody_pipeline.matters.matter import Matter, TagCondition
+from custody_pipeline.matters.matter import Mask, Matter
 from custody_pipeline.matters.register import Register
 from custody_pipeline.matters.selection import Found, select
 from custody_pipeline.models.reasons import OF_AUDIO
@@ -202,7 +201,7 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
     return Standing(
         found,
         tuple(nights),
-        tuple(gaps),
+        gaps,
         tuple(night.night for night in nights if before.get(str(night.night), night.revision) != night.revision),
         len(produced),
         sum(item.media_sha256 is not None and produced.get(item.key) != item.row_sha256 for item in found.produced),
@@ -223,8 +222,9 @@ def revisions(standing: Standing) -> dict[str, int | None]:
 def criteria(matter: Matter) -> list[tuple[str, str]]:
     """The selection in words: name and value of each condition."""
     selection, ids = matter.selection, matter.selection.ids
+    of_file = f" of {ids.source}, SHA-256 {ids.sha256}" if ids and ids.source else ""
     given: list[tuple[str, Any]] = [
-        ("ids", ids and f"{len(ids.ids)} id{'s' * (len(ids.ids) != 1)}" + _file(ids)),
+        ("ids", ids and f"{len(ids.ids)} id{'s' * (len(ids.ids) != 1)}{of_file}"),
         ("from", selection.first),
         ("to", selection.last),
         ("agents", selection.agents),
@@ -236,22 +236,13 @@ def criteria(matter: Matter) -> list[tuple[str, str]]:
         ("where", selection.where),
     ]  # fmt: skip
     # A condition reveals a field that is withheld in every recording that it finds.
-    mask = matter.mask
-    hidden = set() if mask is None else {"where"}
-    hidden |= {"numbers"} if mask and mask.numbers != "shown" else set()
-    hidden |= {"agents"} if mask and mask.agents != "shown" else set()
-    hidden |= {"tags"} if mask and mask.tags is not None else set()
-    return [(name, "[withheld]" if name in hidden else _words(value)) for name, value in given if value]
-
-
-def _file(ids: IdList) -> str:
-    return f" of {ids.source}, SHA-256 {ids.sha256}" if ids.source else ""
-
-
-def _words(value: Any) -> str:
-    return (
-        ", ".join(map(str, value)) if isinstance(value, tuple) and not isinstance(value, TagCondition) else str(value)
-    )
+    mask = matter.mask or Mask()
+    hidden = {"where"} if matter.mask else set()
+    hidden |= {"numbers"} if mask.numbers != "shown" else set()
+    hidden |= {"agents"} if mask.agents != "shown" else set()
+    hidden |= {"tags"} if mask.tags is not None else set()
+    words = {name: ", ".join(map(str, value)) if isinstance(value, tuple) else str(value) for name, value in given}
+    return [(name, "[withheld]" if name in hidden else words[name]) for name, value in given if value]
 
 
 def _never_collected(night: date) -> Night:
@@ -309,9 +300,9 @@ def _accesses(con: duckdb.DuckDBPyConnection) -> tuple[tuple[Access, ...], dict[
     return accesses, dict(until)
 
 
-def _gaps(con: duckdb.DuckDBPyConnection) -> list[Gap]:
+def _gaps(con: duckdb.DuckDBPyConnection) -> tuple[Gap, ...]:
     rows = con.execute(query("matters/gaps"), {"now": utc_now(), "of_audio": OF_AUDIO}).fetchall()
-    return [Gap(*row) for row in rows]
+    return tuple(Gap(*row) for row in rows)
 
 
 def _of_each(con: duckdb.DuckDBPyConnection, sql: str) -> dict[tuple[str, str], Any]:

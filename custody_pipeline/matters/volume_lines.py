@@ -13,7 +13,6 @@ import tempfile
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 import msgspec
 
@@ -44,7 +43,7 @@ class SpooledLine(msgspec.Struct, frozen=True):
 
 
 class Spool:
-    """Lines by their number; iterates in the order of numbers. A context manager.
+    """Lines by their number; iterates in the order of numbers. To be closed.
 
     Args:
         folder: on the disk where there is room. The file has no name there.
@@ -52,18 +51,14 @@ class Spool:
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed in __exit__
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - see close
         self._places, self._sizes = array("Q", [0]) * size, array("I", [0]) * size
         self._number = self._end = 0
         self.names: list[str] = []
         """Columns of all rows. Nights that were sealed with differing mappings have differing tags."""
 
-    def __enter__(self) -> Spool:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Forget the lines."""
         self._file.close()
 
     def __len__(self) -> int:

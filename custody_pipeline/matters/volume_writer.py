@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain, islice
@@ -126,7 +127,7 @@ class VolumeWriter:
         """Write the volume and register its digest. Returns it, and a line for each format that is left out."""
         matter, volume, partial = self.matter, self.volume, self.volume.partial
         _keep_audio_alone(partial)
-        with Spool(partial, len(volume.recordings)) as lines:
+        with closing(Spool(partial, len(volume.recordings))) as lines:
             lost, made, head = self._fill(lines)
             left_out = self._write_listening_copies(lines)
             unfound, without_documents = self._conversations(lines)
