@@ -21,7 +21,6 @@ from custody_pipeline.cli.shared import (
     answer,
     answer_whole,
     app,
-    console_of_stdout,
     numbered,
     print_json,
     progress_bars,
@@ -345,4 +344,4 @@ def _show(matter: Matter, found: Standing, *, as_json: bool) -> None:
     else:
         from custody_pipeline.cli.matter_page import print_standing
 
-        print_standing(console_of_stdout(), matter, found)
+        print_standing(matter, found)

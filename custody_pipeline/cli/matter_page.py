@@ -9,25 +9,22 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, groupby
 
-from rich.console import Console
-
-from custody_pipeline.cli.shared import numbered
+from custody_pipeline.cli.shared import numbered, tell
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.io.escaping import folded
 from custody_pipeline.matters.matter import Matter
 from custody_pipeline.matters.standing import Standing, criteria
 
 _SHOWN = 10
 
 
-def print_standing(console: Console, matter: Matter, standing: Standing) -> None:
+def print_standing(matter: Matter, standing: Standing) -> None:
     """The matter on one screen; lists are cut after some lines, `--json` has them whole."""
     parts = (_selection(matter, standing), _nights(standing), _gaps(standing), _outlook(standing))
     for line in chain.from_iterable(parts):
         text = line.lstrip(" ")
         indent = len(line) - len(text)
         further = indent + 4 if indent < 4 else indent + 2 * text.startswith("→")
-        console.print(folded(text, console.width, " " * indent, " " * further), markup=False, soft_wrap=True)
+        tell(line, further)
 
 
 def _selection(matter: Matter, standing: Standing) -> Iterator[str]:

@@ -120,7 +120,7 @@ class _Check:
             for number, index in enumerate(self.opaque)
             if reached.may >> (len(self.tags) + number) & 1
         ]
-        if elsewhere := self._goes_on(step):
+        if elsewhere := "the flow that calls this module" if step.ending == "return" else step.goes_on_in:
             sites.append(Note(step.line, f"{elsewhere} may put them: check it"))
         doubts: list[Note] = []
         for position, tag in enumerate(self.tags):
@@ -150,10 +150,6 @@ class _Check:
             unknown=tuple(answers["unknown"]),
             never=tuple(answers["never"]),
         )
-
-    def _goes_on(self, end: Step) -> str:
-        """The other flow that continues after an end."""
-        return "the flow that calls this module" if end.ending == "return" else end.goes_on_in
 
     def _rests_on_assumptions(self, reached: Reached, position: int) -> bool:
         """Whether a tag is missed only on assumed paths."""

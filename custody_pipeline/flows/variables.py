@@ -23,12 +23,16 @@ def unsaved_variables(document: FlowDocument) -> list[Scalar]:
     first: dict[str, Scalar] = {}
     feeds: dict[str, set[str]] = {}
     # An output goes to the caller of the flow, the module or the task.
-    saved = set(_outputs(document.body))
-    for mapping in _mappings(document.body):
+    saved: set[str] = set()
+    for mapping in nodes_within(document.body):
+        if not isinstance(mapping, Mapping):
+            continue
+        if mapping.text("isOutput") == "true":
+            saved.add(mapping.text("name").casefold())
         if (update := mapping.mapping("updateData")) is not None:
             for variable, sources in _assignments(update):
                 name = variable.text.casefold()
-                first[name] = min(variable, first.get(name, variable), key=lambda found: found.line)
+                first[name] = min(first.get(name, variable), variable, key=lambda found: found.line)
                 feeds.setdefault(name, set()).update(sources)
         for writer in _WRITERS:
             if (written := mapping.mapping(writer)) is not None:
@@ -40,16 +44,6 @@ def unsaved_variables(document: FlowDocument) -> list[Scalar]:
                 saved.add(source)
                 waiting.append(source)
     return sorted((found for key, found in first.items() if key not in saved), key=lambda found: found.line)
-
-
-def _outputs(body: Mapping) -> Iterator[str]:
-    for node in _mappings(body):
-        if node.text("isOutput") == "true":
-            yield node.text("name").casefold()
-
-
-def _mappings(body: Mapping) -> Iterator[Mapping]:
-    return (node for node in nodes_within(body) if isinstance(node, Mapping))
 
 
 def _assignments(content: Mapping) -> Iterator[tuple[Scalar, set[str]]]:

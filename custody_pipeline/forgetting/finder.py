@@ -182,7 +182,8 @@ def places_of(
     yield from _landed(settings, client, request, ids)
     yield from _sealed_files(settings, client, request)
     for night in request.nights:
-        yield from _copies(settings, client, night)
+        for versions in copy_versions(settings, client, night):
+            yield Place("current", f"s3://{versions[0].bucket}/{versions[0].key}", len(versions))
     keys = list(places.capture_keys(settings, client, ids, set(request.nights)))
     yield from (Place("capture", key) for key in keys)
     yield from (Place("sidecar", uri) for uri in places.sidecars_of(settings, client, keys))
@@ -236,13 +237,6 @@ def _landed(settings: Settings, client: S3Client, request: Request, ids: frozens
                 local = on_this_machine(client, uri, Path(scratch))
                 if number := erase_landing(ids, resource, local, Path(scratch) / "without", keys):
                     yield Place("landing", uri, number)
-
-
-def _copies(settings: Settings, client: S3Client, night: str) -> Iterator[Place]:
-    for versions in copy_versions(settings, client, night):
-        if versions:
-            place = versions[0]
-            yield Place("current", f"s3://{place.bucket}/{place.key}", len(versions))
 
 
 def copy_versions(settings: Settings, client: S3Client, night: str) -> Iterator[list[Version]]:

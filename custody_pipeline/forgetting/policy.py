@@ -16,7 +16,7 @@ from pathlib import Path
 from yaml.nodes import Node, SequenceNode
 
 from custody_pipeline.matters.matter import Selection
-from custody_pipeline.matters.matter_file import MatterError, MatterReader
+from custody_pipeline.matters.matter_file import MatterReader
 
 _KEEP = re.compile(r"([1-9][0-9]{0,4}) (day|month|year)s?")
 PLACES = ("landing", "captures", "documents", "snapshot", "spool", "packages")
@@ -27,10 +27,6 @@ PLACES = ("landing", "captures", "documents", "snapshot", "spool", "packages")
 _KEEP_FORM = "expected a number and days, months or years, for example '7 years' or '90 days'"
 _CONDITIONS = {"agents", "queues", "divisions", "numbers", "tags", "media", "where"}
 _LONGEST_WARNING = 3_650
-
-
-class PolicyError(MatterError):
-    """The retention policy is refused."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,6 @@ def load_policy(path: Path) -> Policy:
 
 
 class _Reader(MatterReader):
-    refusal = PolicyError
     what = "a retention policy"
     expected = "'version: 1', 'authority:' and 'rules:'"
     hint = "set CUSTODY_RETENTION_PATH to a file that can be read"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,11 +161,6 @@ class Holding:
     documents: int = 0
 
 
-def _of_revision(holding: Holding, cuts_by_revision: Mapping[int, Cut]) -> Cut:
-    path = holding.file.path
-    return cuts_by_revision[int(path[len(REMAINS) + 1 :][:4])] if path.startswith(REMAINS) else holding.cut
-
-
 @dataclass
 class Removing:
     """Makes the statement and the remains of one night for its next cut (`publish.revision_files.More`)."""
@@ -190,7 +185,8 @@ class Removing:
                     more[kept] = MoreFile(kept, holding.rest, holding.rows)
             file = holding.file
             files.append(RemovedFile(holding.cut.revision, file.path, file.bytes, file.sha256, kept))
-            of = _of_revision(holding, known)
+            is_rest = file.path.startswith(REMAINS)  # the path then names the revision that it is the rest of
+            of = known[int(file.path[len(REMAINS) + 1 :][:4])] if is_rest else holding.cut
             leaves += [RemovedLeaf(of.log.first + line, *names) for line, *names in holding.gone]
         night = self.sealed.night
         recordings = {(r.conversation_id, r.recording_id) for r in self.request.recordings if r.night == night}

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from yaml.nodes import Node, ScalarNode, SequenceNode
 
-from custody_pipeline.io.yaml_file import MAX_TEXT, RefusedFileError, YamlReader
+from custody_pipeline.io.yaml_file import MAX_TEXT, YamlReader
 from custody_pipeline.matters.id_list import IdList, read_id_list
 from custody_pipeline.matters.matter import (
     DATE_FORMS,
@@ -41,10 +41,6 @@ _TAG_FORMS = "expected 'Key = value', 'Key != value', 'Key is set' or 'Key is mi
 _SELECT = {"ids", "from", "to", "agents", "queues", "divisions", "numbers", "tags", "media", "where"}
 
 
-class MatterError(RefusedFileError):
-    """The matter file is refused."""
-
-
 def load_matter(path: Path) -> Matter:
     """Read and validate a matter file, with the lists of ids that it names.
 
@@ -57,7 +53,6 @@ def load_matter(path: Path) -> Matter:
 class MatterReader(YamlReader):
     """Reads a matter file; its selection is also that of other files (forgetting/policy.py)."""
 
-    refusal = MatterError
     what = "a matter"
     expected = "'version: 1', 'title:' and 'select:'"
     hint = "custody matter list names the matters, custody matter new makes one"

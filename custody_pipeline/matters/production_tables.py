@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -88,31 +87,26 @@ _PHASES = {
 }
 
 
-@dataclass(frozen=True)
-class Line:
-    """A recording of a volume.
-
-    Attributes:
-        control: its control number.
-        row: the sealed row, or the shown part of it.
-        native: its file below the volume, with slashes.
-        size: bytes of that file.
-        supersedes: its control number in an earlier production.
-    """
-
-    control: str
-    row: Mapping[str, str | None]
-    native: str
-    size: int
-    supersedes: str | None
-
-
-def index_row(matter: Matter, volume: str, line: Line, agent_names: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+def index_row(
+    matter: Matter,
+    row: Mapping[str, str | None],
+    agent_names: Mapping[str, tuple[str, str]],
+    *,
+    volume: str,
+    control: str,
+    native: str,
+    size: int,
+    supersedes: str | None = None,
+) -> dict[str, str]:
     """A recording as a line of the index; every value is text, and as sealed, but for the agents' e-mail addresses.
 
-    `agent_names`: user id → name and e-mail address. Its name stands where the night knew none.
+    Args:
+        row: the sealed row, or the shown part of it.
+        agent_names: user id → name and e-mail address. Its name stands where the night knew none.
+        control: its control number; `supersedes`: the one in an earlier production.
+        native: its file below the volume, with slashes.
+        size: bytes of that file.
     """
-    row = line.row
     moment = _moment(row.get("recording_start") or row.get("conversation_start"))
     local = moment.astimezone(matter.zone) if moment else None
     inbound = row.get("direction") != "outbound"
@@ -127,7 +121,7 @@ def index_row(matter: Matter, volume: str, line: Line, agent_names: Mapping[str,
         gaps.append("No source states how long it is.")
     tags = {name: value or "" for name, value in row.items() if is_tag_column(name)}
     return {
-        "control_number": line.control,
+        "control_number": control,
         "volume": volume,
         "conversation_id": row.get("conversation_id") or "",
         "recording_id": row.get("recording_id") or "",
@@ -148,13 +142,13 @@ def index_row(matter: Matter, volume: str, line: Line, agent_names: Mapping[str,
         **tags,
         "sha256": row.get("media_sha256") or "",
         "md5": row.get("media_md5") or "",
-        "file_name": line.native.rpartition("/")[2],
-        "native_path": line.native.replace("/", "\\"),
-        "bytes": str(line.size),
+        "file_name": native.rpartition("/")[2],
+        "native_path": native.replace("/", "\\"),
+        "bytes": str(size),
         "custodian": matter.custodian,
         "status": row.get("custody_status") or "",
         "gaps": " ".join(gaps),
-        "supersedes": line.supersedes or "",
+        "supersedes": supersedes or "",
         "row_sha256": row.get("row_sha256") or "",
     }
 

@@ -113,11 +113,11 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: boo
 
     found = Recordings(recordings())
     missing = [name for name in bound["ids"] if name not in used]
-    known = _known(con, missing)
+    known = set(con.execute(query("matters/known_ids"), {"ids": missing}).fetchall() if missing else ())
     return Found(
         found,
-        tuple(name for name in missing if name not in known),
-        tuple(name for name in missing if name in known),
+        tuple(name for name in missing if (name,) not in known),
+        tuple(name for name in missing if (name,) in known),
         tuple(name for name in excluded if name not in used),
         selection.ids.repeated if selection.ids else 0,
         strangers,
@@ -158,13 +158,6 @@ def _unseen(con: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[str, ...]:
     sql = "SELECT DISTINCT tag_key FROM custody.custom_data WHERE list_contains($keys, tag_key)"
     seen = {key for (key,) in con.execute(sql, {"keys": keys}).fetchall()}
     return tuple(key for key in keys if key not in seen)
-
-
-def _known(con: duckdb.DuckDBPyConnection, ids: list[str]) -> set[str]:
-    """Which of the ids some collected night has."""
-    if not ids:
-        return set()
-    return {str(row[0]) for row in con.execute(query("matters/known_ids"), {"ids": ids}).fetchall()}
 
 
 def _digits(numbers: Iterable[str]) -> tuple[list[str], list[str]]:

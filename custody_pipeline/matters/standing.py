@@ -186,10 +186,11 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
     if of_dates and settings.nights_url is None and not settings.analyst_path.exists():
         ids = matter.selection.ids
         found = Found(Recordings(), ids.ids if ids else (), repeated=ids.repeated if ids else 0)
-        return Standing(found, tuple(map(_never_collected, of_dates)), (), (), 0, 0, to_come=to_come)
+        nights = tuple(Night(night, "missing", "not_established", {}, 0, None) for night in of_dates)
+        return Standing(found, nights, (), (), 0, 0, to_come=to_come)
     with analyst_database(settings) as con:
         found = select(con, matter)
-        nights = _nights(con, of_dates, found)
+        nights = tuple(_nights(con, of_dates, found))
         _ask(con, found)
         gaps = _gaps(con)
         accesses, listened_until = _accesses(con)
@@ -200,7 +201,7 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
     excluded = {item.key for item in found.recordings if item.excluded}
     return Standing(
         found,
-        tuple(nights),
+        nights,
         gaps,
         tuple(night.night for night in nights if before.get(str(night.night), night.revision) != night.revision),
         len(produced),
@@ -243,10 +244,6 @@ def criteria(matter: Matter) -> list[tuple[str, str]]:
     hidden |= {"tags"} if mask.tags is not None else set()
     words = {name: ", ".join(map(str, value)) if isinstance(value, tuple) else str(value) for name, value in given}
     return [(name, "[withheld]" if name in hidden else words[name]) for name, value in given if value]
-
-
-def _never_collected(night: date) -> Night:
-    return Night(night, "missing", "not_established", {}, 0, None)
 
 
 def _nights(con: duckdb.DuckDBPyConnection, of_dates: Iterable[date], found: Found) -> list[Night]:

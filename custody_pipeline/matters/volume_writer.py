@@ -203,13 +203,22 @@ class VolumeWriter:
                 lost[item.name] = audio.why or "it was sealed without a place"
                 return
             native_path = EVIDENCE + audio.place
-            line = production_tables.Line(item.name, out.row if out else row, native_path, audio.size, asked.supersedes)
+            line = production_tables.index_row(
+                matter,
+                out.row if out else row,
+                names_of,
+                volume=volume.name,
+                control=item.name,
+                native=native_path,
+                size=audio.size,
+                supersedes=asked.supersedes,
+            )
             lines.put(
                 number,
                 SpooledLine(
                     control=item.name,
                     key=item.key,
-                    row=production_tables.index_row(matter, volume.name, line, names_of),
+                    row=line,
                     native_path=native_path,
                     masked=out is not None,
                     row_sha256=str(row["row_sha256"]),

@@ -17,8 +17,9 @@ from custody_pipeline.extract.collector import Collector
 from custody_pipeline.forgetting.choices import due
 from custody_pipeline.forgetting.coming import removals_near
 from custody_pipeline.forgetting.keeping import by_day_and_place, plan_places, remove_places
-from custody_pipeline.forgetting.policy import PolicyError, load_policy
+from custody_pipeline.forgetting.policy import load_policy
 from custody_pipeline.io.document_store import FolderStore
+from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.matters.holds import HELD, Holds
 from custody_pipeline.matters.register import new_matter, register_of
 from custody_pipeline.operations.package_register import Package, Packed, keep_package, packages_of
@@ -216,6 +217,6 @@ def test_a_wrong_time_is_refused_with_the_accepted_form(home: Settings, old: str
     path = home.retention_path
     assert path is not None
     path.write_text(POLICY.replace(old, new, 1))
-    with pytest.raises(PolicyError, match=r"retention.yaml:\d+: ") as refused:
+    with pytest.raises(RefusedFileError, match=r"retention.yaml:\d+: ") as refused:
         load_policy(path)
     assert says in str(refused.value)

@@ -11,7 +11,8 @@ import pytest
 
 from custody_pipeline.forgetting.choices import _choices, by_day, due
 from custody_pipeline.forgetting.coming import deadlines, removals_near
-from custody_pipeline.forgetting.policy import Keep, PolicyError, load_policy
+from custody_pipeline.forgetting.policy import Keep, load_policy
+from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.publish.nights import insert, write_empty_warehouse
 
@@ -81,7 +82,7 @@ def test_a_wrong_policy_is_refused_with_line_and_accepted_form(
 ) -> None:
     path = tmp_path / "retention.yaml"
     path.write_text(RULES.replace(old, new, 1))
-    with pytest.raises(PolicyError) as refused:
+    with pytest.raises(RefusedFileError) as refused:
         load_policy(path)
     assert str(refused.value).startswith(f"{path}:{line}: ")
     assert says in str(refused.value)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import wave
 from datetime import datetime
+from functools import partial
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -521,12 +522,11 @@ def test_audio_that_is_gone_since_it_was_sealed_is_an_exception(
 def test_a_recording_whose_length_no_source_states_says_so_in_every_table(night: Published) -> None:
     row = {"conversation_id": "c", "recording_id": "r", "duration_ms": None, "gap_reasons": '["SIDECAR_MISSING"]'}
     matter = night.matter("lengths", "  ids: [r]")
-    line = production_tables.Line("A1", row, "evidence/data/audio/A1.wav", 3, None)
-    told = production_tables.index_row(matter, "VOL001", line, {})
+    index_row = partial(production_tables.index_row, volume="VOL001", control="A1", native="A1.wav", size=3)
+    told = index_row(matter, row, {})
     assert told["duration"] == ""
     assert told["gaps"].endswith(". No source states how long it is.")
-    line = production_tables.Line("A1", row | {"duration_ms": "61000"}, "A1.wav", 3, None)
-    timed = production_tables.index_row(matter, "VOL001", line, {})
+    timed = index_row(matter, row | {"duration_ms": "61000"}, {})
     assert (timed["duration"], "how long" in timed["gaps"]) == ("00:01:01", False)
 
 
