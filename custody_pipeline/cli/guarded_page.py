@@ -23,11 +23,7 @@ _NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Guard:
-    """An ASGI application that passes on the requests of its own page.
-
-    Args:
-        port: where it is served, on a loopback address.
-    """
+    """An ASGI application that passes on the requests of its own page. `port`: where it is served."""
 
     def __init__(self, app: ASGIApp, port: int) -> None:
         self._app = app

@@ -328,18 +328,21 @@ class _Builder:
             self._edge(step, behind)
 
     def _branch(self, job: _Job, branch: Branch, step: int, behind: int) -> None:
+        self._edge(step, self._enter(job, branch, behind, job.loop))
+
+    def _enter(self, job: _Job, branch: Branch, leave: int, loop: tuple[int, int] | None) -> int:
+        """The step at the beginning of a branch, whose actions are read later."""
         entry = self._step(job.unit, branch.actions.line, label=branch.label)
-        self._edge(step, entry)
-        self.jobs.append(_Job(branch.actions, entry, behind, job.unit, job.loop))
+        self.jobs.append(_Job(branch.actions, entry, leave, job.unit, loop))
+        return entry
 
     def _loop(self, job: _Job, content: Mapping, step: int, behind: int) -> None:
         again = self._step(job.unit, content.line)
         self._edge(again, behind)
         for branch in branches_of(content):
-            entry = self._step(job.unit, branch.actions.line, label=branch.label)
+            entry = self._enter(job, branch, again, (again, behind))
             self._edge(step, entry)
             self._edge(again, entry)
-            self.jobs.append(_Job(branch.actions, entry, again, job.unit, (again, behind)))
         times = content.text("loopCount", "lit")
         if not (_AT_LEAST_ONCE.fullmatch(times) and len(self.steps[step].successors) == 1):
             self._edge(step, behind)
@@ -356,9 +359,7 @@ class _Builder:
         node.role = "call"
         node.returns = {"": behind}
         for branch in branches_of(content):
-            entry = self._step(job.unit, branch.actions.line, label=branch.label)
-            node.returns[branch.label] = entry
-            self.jobs.append(_Job(branch.actions, entry, behind, job.unit, job.loop))
+            node.returns[branch.label] = self._enter(job, branch, behind, job.loop)
         self.references.append((step, reference))
 
     def _connect(self) -> None:

@@ -22,6 +22,8 @@ from typing import NamedTuple
 from custody_pipeline.flows.actions import Write
 from custody_pipeline.flows.graph import FlowGraph
 
+_At = tuple[int, bool]  # a step, and whether it is inside a called task
+
 
 class Held(NamedTuple):
     """The state at a step, as bit masks: `low` and `high` for must (see above), `may` for may."""
@@ -86,7 +88,7 @@ class Analysis:
         """The ends of paths, and the state there."""
         normal = self._run(self.graph.start, Held(0, 0, 0))
         seen = {step for step, _ in normal}
-        errors: dict[tuple[int, bool], Held] = {}
+        errors: dict[_At, Held] = {}
         handler = self.graph.handler
         if handler is not None and self.graph.units[handler].entry not in seen:
             # An error may occur anywhere, so nothing is sure and everything is possible.
@@ -99,40 +101,41 @@ class Analysis:
     def trails(self, bit: int) -> dict[int, list[int]]:
         """For each end that some path reaches without `bit`: the steps of a shortest such path. 0 asks for any path."""
         begin = (self.graph.start, False)
-        came_from: dict[tuple[int, bool], tuple[int, bool] | None] = {begin: None}
+        came_from: dict[_At, _At | None] = {begin: None}
         queue = deque([begin])
         while queue:
             at = queue.popleft()
             if self._effects[at[0]][0] & bit:
                 continue
-            for following in self._without(at, bit):
-                if following not in came_from:
+            for following, summary in self._edges(at):
+                if following not in came_from and not (summary and summary.low & bit):
                     came_from[following] = at
                     queue.append(following)
         trails: dict[int, list[int]] = {}
         for at in came_from:
             step, called = at
             if self._is_end(step, called=called) and step not in trails:
-                trail, here = [], at
-                while True:
+                trail: list[int] = []
+                here: _At | None = at
+                while here is not None:
                     trail.append(here[0])
-                    previous = came_from[here]
-                    if previous is None:
-                        break
-                    here = previous
+                    here = came_from[here]
                 trails[step] = trail[::-1]
         return trails
 
-    def _without(self, at: tuple[int, bool], bit: int) -> Iterator[tuple[int, bool]]:
+    def _edges(
+        self, at: tuple[int, bool], *, into_calls: bool = True
+    ) -> Iterator[tuple[tuple[int, bool], Held | None]]:
+        """The steps that may run next; for one after a called task, also the summary of the task."""
         index, called = at
         step = self.graph.steps[index]
         for successor in step.successors:
-            yield successor, called
+            yield (successor, called), None
         if step.role == "call":
-            yield self.graph.units[step.callee].entry, True
+            if into_calls:
+                yield (self.graph.units[step.callee].entry, True), None
             for path, summary in self._summaries[step.callee].items():
-                if not summary.low & bit:
-                    yield step.returns.get(path, step.returns[""]), called
+                yield (step.returns.get(path, step.returns[""]), called), summary
 
     def _effect(self, index: int) -> tuple[int, int, int]:
         """Masks of one step: bits that it sets, keeps, and perhaps adds."""
@@ -172,15 +175,17 @@ class Analysis:
                 self._summaries[unit] = summary
                 waiting.extend(caller for caller in sorted(callers.get(unit, ())) if caller not in waiting)
 
-    def _run(self, start: int, held: Held, *, follow_calls: bool = True) -> dict[tuple[int, bool], Held]:
+    def _run(self, start: int, held: Held, *, follow_calls: bool = True) -> dict[_At, Held]:
         """The state before each (step, inside a called task?) that can be reached from `start`."""
-        state: dict[tuple[int, bool], Held] = {(start, False): held}
+        state: dict[_At, Held] = {(start, False): held}
         waiting = deque([(start, False)])
         queued = {(start, False)}
         while waiting:
             at = waiting.popleft()
             queued.discard(at)
-            for following, value in self._following(at, state[at], follow_calls=follow_calls):
+            behind = self._behind(at[0], state[at])
+            for following, summary in self._edges(at, into_calls=follow_calls):
+                value = behind.then(summary) if summary else behind
                 known = state.get(following)
                 merged = value if known is None else known.meet(value)
                 if merged != known:
@@ -190,26 +195,12 @@ class Analysis:
                         waiting.append(following)
         return state
 
-    def _following(
-        self, at: tuple[int, bool], held: Held, *, follow_calls: bool
-    ) -> Iterator[tuple[tuple[int, bool], Held]]:
-        index, called = at
-        step = self.graph.steps[index]
-        behind = self._behind(index, held)
-        for successor in step.successors:
-            yield (successor, called), behind
-        if step.role == "call":
-            if follow_calls:
-                yield (self.graph.units[step.callee].entry, True), behind
-            for path, summary in self._summaries[step.callee].items():
-                yield (step.returns.get(path, step.returns[""]), called), behind.then(summary)
-
     def _is_end(self, index: int, *, called: bool) -> bool:
         role = self.graph.steps[index].role
         # A task's end is the path's end only if the task was not called.
         return role == "terminal" or (role == "exit" and not called)
 
-    def _ends(self, state: dict[tuple[int, bool], Held]) -> tuple[Reached, ...]:
+    def _ends(self, state: dict[_At, Held]) -> tuple[Reached, ...]:
         ends: dict[int, Held] = {}
         for (index, called), held in state.items():
             if self._is_end(index, called=called):

@@ -96,12 +96,7 @@ def apply(settings: Settings, policy: Policy | None, today: date, say: Callable[
         rules = ", ".join(sorted({item.rule for item in items}))
         ids = IdList.of(item.conversation_id for item in items)
         asked = Asked(Selection(ids=ids), f"{policy.reason} ({rules})", policy.authority, by=("policy",))
-        try:
-            applied.outcomes.append(erase(settings, asked, say))
-        except HeldError as error:
-            applied.held.append(f"{night}: {error}")
-        except NothingToEraseError:
-            continue
+        _erase(settings, asked, f"{night}", applied, say)
     left = plan_places(settings, policy, today)
     applied.held += [f"{item.place} {item.what}: {why}" for item, why in left.held]
     applied.places = remove_places(settings, left, say)
@@ -120,10 +115,18 @@ def _forget_documents(
             continue
         reason = f"{policy.reason} ({item.rule})"
         asked = Asked(date.fromisoformat(item.what), reason, policy.authority, by=("policy",))
-        try:
-            applied.outcomes.append(erase(settings, asked, say))
+        if _erase(settings, asked, f"{DOCUMENTS} {item.what}", applied, say):
             applied.places[DOCUMENTS] = applied.places.get(DOCUMENTS, 0) + 1
-        except (HeldError, NotEncryptedError) as error:
-            applied.held.append(f"{DOCUMENTS} {item.what}: {error}")
-        except NothingToEraseError:  # somebody else forgot it meanwhile
-            continue
+
+
+def _erase(settings: Settings, asked: Asked, what: str, applied: Applied, say: Callable[[str], None]) -> bool:
+    """Whether it was erased. If not, it is held, or somebody else erased it meanwhile."""
+    try:
+        applied.outcomes.append(erase(settings, asked, say))
+    except (HeldError, NotEncryptedError) as error:
+        applied.held.append(f"{what}: {error}")
+    except NothingToEraseError:
+        pass
+    else:
+        return True
+    return False

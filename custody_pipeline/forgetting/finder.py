@@ -101,10 +101,7 @@ class Found:
 def find(
     con: duckdb.DuckDBPyConnection, settings: Settings, client: S3Client, asked: Asked, selection: Selection
 ) -> Found:
-    """All places with data of the asked selection.
-
-    Args:
-        con: the warehouse; it is only read.
+    """All places with data of the asked selection. `con`: the warehouse; it is only read.
 
     Raises:
         NothingToEraseError: there are no data, or they were erased before.

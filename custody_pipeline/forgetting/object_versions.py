@@ -45,11 +45,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Hold:
-    """A hold on a version.
-
-    Attributes:
-        mode: GOVERNANCE, COMPLIANCE, or None for a legal hold.
-    """
+    """A hold on a version. `mode`: GOVERNANCE, COMPLIANCE, or None for a legal hold."""
 
     version: Version
     mode: str | None

@@ -123,12 +123,7 @@ def _digits(number: str | None) -> str:
 
 
 def of_one_matter(events: list[dict[str, object]], why: str) -> list[dict[str, object]]:
-    """Custody events of a volume, without what holds and packages of other matters say of these.
-
-    Args:
-        events: of the recordings.
-        why: the matter's (`Matter.why`), as its own acts have it.
-    """
+    """Custody events of a volume, without what holds and packages of other matters say. `why`: `Matter.why`."""
 
     def is_own(event: dict[str, object]) -> bool:
         reason = str(event["why"])

@@ -253,7 +253,7 @@ def test_no_event_of_a_matter_is_lost_by_its_text_or_by_a_line_that_was_cut_off(
 
 def test_a_damaged_register_is_named(tmp_path: Path) -> None:
     (tmp_path / "volumes").mkdir()
-    for name, read in (("holds.json", read_holds), ("volumes/VOL001.json", Register.volumes)):
+    for name, read in (("holds.json", read_holds), ("volumes/VOL001.json", lambda register: next(register.volumes()))):
         (tmp_path / name).write_bytes(b"")
         with pytest.raises(DamagedFileError, match=f"{name} is not as it was written"):
             read(Register(tmp_path))
