@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import msgspec
-from filelock import FileLock, Timeout
 
 from custody_pipeline.forgetting import places, warehouse_rows
 from custody_pipeline.forgetting.coming import deadlines
@@ -50,6 +49,7 @@ from custody_pipeline.io.night_keys import Forgotten, night_keys_of
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.load.working_folder import working_folder
+from custody_pipeline.matters.register import alone
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import ChecksFailedError, Night, check, is_blocking, model, publish
 from custody_pipeline.publish.readback import read_back
@@ -89,14 +89,10 @@ class Outcome:
 
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    folder = settings.home / "erasures"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            shutil.rmtree(scratch(settings), ignore_errors=True)
-            yield
-    except Timeout as error:
-        raise ErasureBusyError("another erasure is under way in this home; try again when it has ended") from error
+    busy = ErasureBusyError("another erasure is under way in this home; try again when it has ended")
+    with alone(settings.home / "erasures/lock", busy):
+        shutil.rmtree(scratch(settings), ignore_errors=True)
+        yield
 
 
 def look(settings: Settings, asked: Asked) -> Found:

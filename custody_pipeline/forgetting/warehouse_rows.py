@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from datetime import date
 
 import duckdb
-from filelock import FileLock
 
+from custody_pipeline.matters.register import alone
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION, spill_path
+from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION, busy, spill_path
 from custody_pipeline.warehouse.snapshot import unfinished_snapshots
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
@@ -117,12 +117,15 @@ def compact(settings: Settings) -> None:
     """Write the warehouse into a new file and put it in its place: deleted rows leave bytes in the old file.
 
     If the process is killed at any point, either the old file or the new one is there, complete.
+
+    Raises:
+        WarehouseBusyError: another process held the warehouse for too long.
     """
     path = settings.warehouse_path
     if not path.exists():
         return
     fresh = path.with_name("warehouse.compact.duckdb")
-    with FileLock(path.with_suffix(".lock"), timeout=LOCK_TIMEOUT_SECONDS):
+    with alone(path.with_suffix(".lock"), busy(path, LOCK_TIMEOUT_SECONDS), LOCK_TIMEOUT_SECONDS):
         for leftover in (fresh, fresh.with_name(f"{fresh.name}.wal")):
             leftover.unlink(missing_ok=True)
         con = duckdb.connect(config={"storage_compatibility_version": STORAGE_VERSION})

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -30,7 +31,7 @@ from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import read_struct, write_whole
 from custody_pipeline.matters.found_recordings import Recording
-from custody_pipeline.matters.register import Register, acted_for, alone, matters_folder, register_of
+from custody_pipeline.matters.register import MatterStateError, Register, acted_for, alone, matters_folder, register_of
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.ledger import Act, Actor
 from custody_pipeline.warehouse.sql_files import query
@@ -96,6 +97,13 @@ def _keep(register: Register, holds: Holds) -> None:
     write_whole(_path(register), msgspec.json.format(msgspec.json.encode(holds), indent=1) + b"\n")
 
 
+@contextmanager
+def _alone(settings: Settings, register: Register) -> Iterator[None]:
+    busy = MatterStateError("another command holds or releases: wait for its end")
+    with register.alone(), alone(matters_folder(settings) / "holds.lock", busy):
+        yield
+
+
 def hold(settings: Settings, register: Register, recordings: Iterable[Recording], actor: Actor, why: str) -> Holds:
     """Request every missing hold, including those that failed before. Every failure is reported.
 
@@ -109,7 +117,7 @@ def hold(settings: Settings, register: Register, recordings: Iterable[Recording]
         MatterStateError: another command acts for the matter.
         WarehouseError: the custody events cannot be recorded now; the next `hold` or `release` records them.
     """
-    with register.alone(), alone(matters_folder(settings) / "holds.lock", "holds or releases"):
+    with _alone(settings, register):
         recordings = list(recordings)
         holds, others = read_holds(register), _others(settings, register)
         conversations = sorted({item.conversation_id for item in recordings if item.conversation_id})
@@ -172,7 +180,7 @@ class Released:
 
 def release(settings: Settings, register: Register, actor: Actor, why: str) -> Released:
     """Release what this matter holds and no other matter does. Arguments and exceptions as for `hold`."""
-    with register.alone(), alone(matters_folder(settings) / "holds.lock", "holds or releases"):
+    with _alone(settings, register):
         holds = read_holds(register)
         others = _others(settings, register)
         client = s3_client(settings)

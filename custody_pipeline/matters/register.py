@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,22 +125,15 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @contextmanager
-def alone(path: Path, what: str) -> Iterator[None]:
-    """Allow no other command that takes this lock within the block. `what`: what such a command does.
-
-    Raises:
-        MatterStateError: another command has it.
-    """
+def alone(path: Path, busy: Exception, seconds: float = 0) -> Iterator[None]:
+    """Allow no other command that takes this lock within the block. Raises `busy` if another has it so long."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise MatterStateError(f"another command {what}: wait for its end") from error
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(FileLock(path, timeout=seconds))
+        except Timeout as error:
+            raise busy from error
         yield
-    finally:
-        lock.release()
 
 
 @dataclass(frozen=True)
@@ -156,7 +149,8 @@ class Register:
         Raises:
             MatterStateError: another command is running for it.
         """
-        with alone(self.folder / "lock", f"produces, holds or releases for {self.folder.name}"):
+        does = f"produces, holds or releases for {self.folder.name}"
+        with alone(self.folder / "lock", MatterStateError(f"another command {does}: wait for its end")):
             yield
 
     def volumes(self, *, but: str = "") -> Iterator[Volume]:

@@ -87,7 +87,7 @@ class Warehouse:
             with opened as con:
                 yield con
         except NoTurnError as error:
-            raise _busy(path, self.lock_timeout) from error
+            raise busy(path, self.lock_timeout) from error
 
     @contextlib.contextmanager
     def _opened(self, path: Path, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -111,7 +111,7 @@ class Warehouse:
         try:
             self._acquire(lock)
         except Timeout as error:
-            raise _busy(path, self.lock_timeout) from error
+            raise busy(path, self.lock_timeout) from error
         except OSError:
             # Who may only read the home cannot lock it. DuckDB refuses to read a file that a run has open.
             if not read_only:
@@ -170,7 +170,8 @@ def spill_path(settings: Settings) -> Path:
     return settings.home / "spill"
 
 
-def _busy(path: Path, seconds: float) -> WarehouseBusyError:
+def busy(path: Path, seconds: float) -> WarehouseBusyError:
+    """The error about a warehouse that another process holds for too long."""
     return WarehouseBusyError(
         f"another run has held {path} for more than {seconds:g} s; wait for that run, or end it, then try again"
     )

@@ -22,8 +22,9 @@ from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.extract.gdpr_requests import REQUESTS
 from custody_pipeline.extract.genesys import GenesysClient
+from custody_pipeline.forgetting import warehouse_rows
 from custody_pipeline.forgetting.due import apply, plan
-from custody_pipeline.forgetting.erase import ErasureBusyError, HeldError, erase, look, resume
+from custody_pipeline.forgetting.erase import ErasureBusyError, HeldError, _alone, erase, look, resume
 from custody_pipeline.forgetting.finder import Asked, NothingToEraseError, holds_of
 from custody_pipeline.forgetting.places import Place, capture_keys
 from custody_pipeline.forgetting.policy import load_policy
@@ -39,6 +40,7 @@ from custody_pipeline.operations.rebuild import rebuild
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.connection import WarehouseBusyError
 from custody_pipeline.warehouse.erasures import requests_of
 from custody_pipeline_tests.forgetting.conftest import MARKED, NIGHT
 from custody_pipeline_tests.forgetting.traces import SECOND, THIRD, in_bucket, in_home, versions
@@ -218,6 +220,17 @@ def die_at(settings: Settings, wanted: Asked | None, step: tuple[str, str]) -> N
         erase(settings, wanted, say)
     else:
         resume(settings, say)
+
+
+def test_a_warehouse_that_is_in_use_is_not_taken_for_another_erasure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(home=tmp_path)
+    monkeypatch.setattr(warehouse_rows, "LOCK_TIMEOUT_SECONDS", 0.01)
+    settings.warehouse_path.touch()
+    lock = FileLock(settings.warehouse_path.with_suffix(".lock"))
+    with lock, pytest.raises(WarehouseBusyError, match=r"warehouse.duckdb for more than 0.01 s"), _alone(settings):
+        warehouse_rows.compact(settings)
 
 
 def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_whole(
