@@ -330,12 +330,10 @@ def matter_release(name: Name, apply: Apply = False, as_json: Json = False) -> N
 
 
 def _standing(name: str) -> tuple[Settings, Matter, Register, Standing]:
-    from custody_pipeline.matters.register import open_matter, register_of
-    from custody_pipeline.matters.standing import standing
+    from custody_pipeline.matters.standing import standing_of
 
     settings = settings_of_environment()
-    matter, register = open_matter(settings, name), register_of(settings, name)
-    return settings, matter, register, standing(settings, matter, register)
+    return settings, *standing_of(settings, name)
 
 
 def _show(matter: Matter, found: Standing, *, as_json: bool) -> None:

@@ -138,12 +138,10 @@ def _of_nights(settings: Settings, first: date | None, last: date | None) -> Sco
 
 
 def _of_matter(settings: Settings, name: str, first: date | None, last: date | None) -> Scope:
-    from custody_pipeline.matters.register import open_matter, register_of
-    from custody_pipeline.matters.standing import standing
+    from custody_pipeline.matters.standing import standing_of
     from custody_pipeline.operations.night_report import Scope
 
-    matter = open_matter(settings, name)
-    found = standing(settings, matter, register_of(settings, name))
+    matter, _, found = standing_of(settings, name)
     keys = [(item.night, item.conversation_id, item.recording_id) for item in found.found.recordings]
     nights = sorted({night for night, _, _ in keys} | {night.night for night in found.nights})
     if not nights:

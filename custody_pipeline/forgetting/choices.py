@@ -10,7 +10,7 @@ as if it did. So does a rule that asks for a kind of media, if nothing tells the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import date
@@ -193,23 +193,17 @@ def _choices(policy: Policy, sources: Iterable[_Opened]) -> Choices:
             # What may be of the kind of a rule is kept by it, and not erased.
             for chosen, unknown in ((found.chosen, False), *([(found.kindless, True)] if rule.selection.media else [])):
                 with opened() as con:
-                    _choose(con, policy, number, found.nights, chosen, unknown_kinds=unknown)
+                    _add_chosen(con, found, number, chosen, unknown)
     return found
 
 
-def _choose(
-    con: duckdb.DuckDBPyConnection,
-    policy: Policy,
-    number: int,
-    known: Collection[str],
-    chosen: dict[str, dict[int, date]],
-    *,
-    unknown_kinds: bool,
+def _add_chosen(
+    con: duckdb.DuckDBPyConnection, found: Choices, number: int, chosen: dict[str, dict[int, date]], unknown: bool
 ) -> None:
-    """Add the conversations that a rule selects to `chosen`."""
-    rule = policy.rules[number]
-    for item in select(con, Matter(rule.name, policy.path, rule.selection), unknown_kinds=unknown_kinds).recordings:
-        if item.conversation_id in known:
+    """Add the conversations that a rule selects to `chosen`. `unknown`: also those of an unknown kind of media."""
+    rule = found.policy.rules[number]
+    for item in select(con, Matter(rule.name, found.policy.path, rule.selection), unknown_kinds=unknown).recordings:
+        if item.conversation_id in found.nights:
             latest = chosen.setdefault(item.conversation_id, {})
             latest[number] = max(item.night, latest.get(number, item.night))
 

@@ -18,7 +18,7 @@ from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.found_recordings import Recordings
 from custody_pipeline.matters.matter import Mask, Matter
-from custody_pipeline.matters.register import Register
+from custody_pipeline.matters.register import Register, open_matter, register_of
 from custody_pipeline.matters.selection import Found, select
 from custody_pipeline.models.reasons import OF_AUDIO
 from custody_pipeline.models.run import LAG_HOURS, RECHECK_DAYS
@@ -171,6 +171,12 @@ class Standing:
                 for gap in self.gaps
             ],
         }
+
+
+def standing_of(settings: Settings, name: str) -> tuple[Matter, Register, Standing]:
+    """A matter by its name, its register and its present standing. Raises as `open_matter` and `standing`."""
+    matter, register = open_matter(settings, name), register_of(settings, name)
+    return matter, register, standing(settings, matter, register)
 
 
 def standing(settings: Settings, matter: Matter, register: Register) -> Standing:
