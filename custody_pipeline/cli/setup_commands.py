@@ -22,7 +22,7 @@ from custody_pipeline.cli.shared import (
     answer_whole,
     app,
     console_of_stdout,
-    is_home_of_demo,
+    demo_of_home,
     print_json,
     settings_of_environment,
     stop,
@@ -167,7 +167,7 @@ def env(
     if as_json:
         print_json(rows)
         return
-    if is_home_of_demo():
+    if demo_of_home():
         tell("# a home of custody demo: each command that needs them starts its S3 server and its organisation", 2)
     for row in rows:
         line = f"{row['variable']}={row['value']}" if "value" in row else f"# {row['variable']}={row['default']}"

@@ -312,7 +312,7 @@ def with_servers_of_demo(command: Callable[_P, _R]) -> Callable[_P, _R]:
 @contextmanager
 def servers_of_demo() -> Iterator[None]:
     """In a home of the demo, run its servers, and point the environment at them; anywhere else do nothing."""
-    if (demo := _demo_of_home()) is None:
+    if (demo := demo_of_home()) is None:
         yield
         return
     from custody_pipeline.simulator.demo import demo_environment
@@ -321,12 +321,8 @@ def servers_of_demo() -> Iterator[None]:
         yield
 
 
-def is_home_of_demo() -> bool:
-    """Whether commands start the demo's servers here."""
-    return _demo_of_home() is not None
-
-
-def _demo_of_home() -> DemoOrganization | None:
+def demo_of_home() -> DemoOrganization | None:
+    """The organisation whose servers commands start here; None in a home that is not the demo's."""
     settings = settings_of_environment()
     if settings.export_url or settings.publish_url or settings.s3_endpoint_url:
         return None

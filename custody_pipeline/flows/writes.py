@@ -123,9 +123,7 @@ class Analysis:
                 trails[step] = trail[::-1]
         return trails
 
-    def _edges(
-        self, at: tuple[int, bool], *, into_calls: bool = True
-    ) -> Iterator[tuple[tuple[int, bool], Held | None]]:
+    def _edges(self, at: _At, *, into_calls: bool = True) -> Iterator[tuple[_At, Held | None]]:
         """The steps that may run next; for one after a called task, also the summary of the task."""
         index, called = at
         step = self.graph.steps[index]

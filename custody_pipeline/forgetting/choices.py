@@ -10,6 +10,7 @@ as if it did. So does a rule that asks for a kind of media, if nothing tells the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import duckdb
 
 from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.forgetting.policy import Policy, Rule
-from custody_pipeline.forgetting.readable import readable
+from custody_pipeline.forgetting.warehouse_rows import readable
 from custody_pipeline.matters.matter import Matter, Selection
 from custody_pipeline.matters.selection import select
 from custody_pipeline.settings import Settings
@@ -216,7 +217,5 @@ def _asks_for_documents(selection: Selection) -> bool:
 
 def by_day(items: Iterable[Due]) -> list[tuple[date, str, int]]:
     """Day, rule and number of conversations, soonest first."""
-    counts: dict[tuple[date, str], int] = {}
-    for item in items:
-        counts[item.day, item.rule] = counts.get((item.day, item.rule), 0) + 1
+    counts = Counter((item.day, item.rule) for item in items)
     return [(day, rule, number) for (day, rule), number in sorted(counts.items())]

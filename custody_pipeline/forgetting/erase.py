@@ -35,7 +35,6 @@ from custody_pipeline.forgetting.finder import (
     Asked,
     Found,
     copy_versions,
-    exported,
     find,
     found_of,
     left_by_seals,
@@ -252,7 +251,7 @@ class _Erasing:
     def _clear(self, con: duckdb.DuckDBPyConnection) -> None:
         settings, request, ids = self.settings, self.request, names_of(self.request)
         keys = list(places.capture_keys(settings, self.client, ids, set(request.nights)))
-        media = exported(con, ids) if request.media else []
+        media = warehouse_rows.exported(con, ids) if request.media else []
         for uri in (*places.sidecars_of(settings, self.client, keys), *media):
             self._remove(versions_of(self.client, S3Location.parse(uri)))
         places.remove_captures(settings, self.client, keys, bypass_governance=request.bypass_governance)
@@ -319,7 +318,7 @@ class _Erasing:
         self.say(f"removing {len(statement.files)} files of earlier revisions of {night}")
         for path in removed_paths(statement):
             self._remove(versions_of(self.client, place / path))
-        copies = [version for versions in copy_versions(settings, self.client, night) for version in versions]
+        copies = list(copy_versions(settings, self.client, night))
         left, under_way = left_by_seals(settings, self.client, copies, datetime.now(UTC))
         self._remove([version for version in copies if not version.latest or version.marker] + left)
         self.staged |= under_way

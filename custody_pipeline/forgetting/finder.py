@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from custody_pipeline.extract.landing_files import errors_that_name
 from custody_pipeline.forgetting import places, warehouse_rows
 from custody_pipeline.forgetting.object_versions import Hold, Version, holds_on, versions_of
 from custody_pipeline.forgetting.places import Place
-from custody_pipeline.forgetting.readable import readable
 from custody_pipeline.forgetting.sealed import SealedNight, in_scratch
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.night_keys import night_keys_of
@@ -150,7 +150,7 @@ def _kinds(selection: Selection) -> tuple[str, ...]:
 
 def _conversations(con: duckdb.DuckDBPyConnection, selection: Selection) -> tuple[set[str], tuple[str, ...]]:
     """The ids of the conversations, as they are written, and ids of no known conversation."""
-    with closing(readable(con)) as memory:
+    with closing(warehouse_rows.readable(con)) as memory:
         found = select(memory, Matter("erase", Path("erase"), selection))
     conversations = {item.conversation_id for item in found.recordings if item.conversation_id}
     # What is erased is a conversation: a recording of which nobody knows it cannot be.
@@ -179,13 +179,13 @@ def places_of(
     yield from _landed(settings, client, request, ids)
     yield from _sealed_files(settings, client, request)
     for night in request.nights:
-        for versions in copy_versions(settings, client, night):
-            yield Place("current", f"s3://{versions[0].bucket}/{versions[0].key}", len(versions))
+        copies = Counter(f"s3://{one.bucket}/{one.key}" for one in copy_versions(settings, client, night))
+        yield from (Place("current", uri, versions) for uri, versions in copies.items())
     keys = list(places.capture_keys(settings, client, ids, set(request.nights)))
     yield from (Place("capture", key) for key in keys)
     yield from (Place("sidecar", uri) for uri in places.sidecars_of(settings, client, keys))
     if request.media:
-        yield from (Place("audio", uri) for uri in exported(con, ids))
+        yield from (Place("audio", uri) for uri in warehouse_rows.exported(con, ids))
     if events := places.spooled(settings, ids):
         yield Place("spool", str(settings.spool_path), events)
     yield from places.productions(settings, ids)
@@ -236,17 +236,15 @@ def _landed(settings: Settings, client: S3Client, request: Request, ids: frozens
                     yield Place("landing", uri, number)
 
 
-def copy_versions(settings: Settings, client: S3Client, night: str) -> Iterator[list[Version]]:
-    """All versions of each current copy of a night, and of files that were staged for seals."""
+def copy_versions(settings: Settings, client: S3Client, night: str) -> Iterator[Version]:
+    """All versions of the current copies of a night, and of files that were staged for seals."""
     if settings.publish_url is None:
         return
     place = S3Location.parse(settings.publish_url)
-    by_key: dict[str, list[Version]] = {}
     for folder in ("parquet", "csv", "spreadsheet", "report", "live", "sealing"):
         for version in versions_of(client, place / folder, below=True):
             if folder == "sealing" or f"/date={night}/" in version.key:
-                by_key.setdefault(version.key, []).append(version)
-    yield from by_key.values()
+                yield version
 
 
 def left_by_seals(
@@ -270,16 +268,6 @@ def left_by_seals(
         else:
             under_way.add(str(place / staged[0]))
     return left, under_way
-
-
-def exported(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[str]:
-    """Objects of these conversations in the export bucket, by the listings of the nights."""
-    warehouse_rows.rows_held(con, ids)  # this makes the table of ids
-    rows = con.execute(
-        "SELECT DISTINCT 's3://' || bucket || '/' || object_key FROM raw.export_objects "
-        "WHERE lower(conversation_id) IN (SELECT id FROM erased_ids) ORDER BY ALL"
-    ).fetchall()
-    return [row[0] for row in rows]
 
 
 # --- holds ------------------------------------------------------------------------------------------------------------
@@ -324,9 +312,9 @@ def _locks(
         for night in request.nights:
             every = versions_of(client, place / f"cuts/date={night}", below=True)
             asked += [version for version in every if version.key.removeprefix(root) in held]
-            asked += [version for versions in copy_versions(settings, client, night) for version in versions]
+            asked += copy_versions(settings, client, night)
     if request.media:
-        for uri in exported(con, {name.lower() for name in request.conversations}):
+        for uri in warehouse_rows.exported(con, {name.lower() for name in request.conversations}):
             asked += versions_of(client, S3Location.parse(uri))
     yield from lock_sentences(client, asked, bypass_governance=request.bypass_governance)
 

@@ -1,4 +1,4 @@
-"""Rows of conversations in the warehouse: finding and deleting them, and writing the file without their bytes.
+"""Rows of conversations in the warehouse: finding, copying and deleting them; writing the file without their bytes.
 
 Belongs here: the DuckDB file. Does not: files beside it (places.py).
 """
@@ -23,6 +23,12 @@ _TEXT_COLUMNS = ("source_uri", "object_key", "where_at")
 _KEPT = ("raw.erasures", "raw.extraction_receipts", "raw.publications")
 _NAMED = "regexp_extract(lower({column}), 'conversation(?:_id=|s/)([^/?#]+)', 1)"
 _IDS = "(SELECT id FROM erased_ids)"
+_CHAIN = (
+    "partition_date", "conversation_id", "recording_id", "media_type", "media_subtype", "media_sha256", "object_uri",
+    "sidecar_uri", "row_sha256", "custody_status", "gap_reasons", "ani", "dnis", "user_ids", "queue_ids", "queue_names",
+    "custom_data", "custom_data_state", "conversation_sha256", "conversation_start", "recording_start",
+)  # fmt: skip
+"""The columns in conditions of an erasure or a policy, and the columns of a found recording."""
 
 
 def _conditions(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> dict[str, str]:
@@ -79,6 +85,35 @@ def packaged_elsewhere(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> li
     """Packages in custody events: SHA-256, name, number of recordings of these conversations, who and why."""
     _conditions(con, ids)
     return con.execute(query("forgetting/packages")).fetchall()
+
+
+def exported(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[str]:
+    """Objects of these conversations in the export bucket, by the listings of the nights."""
+    _conditions(con, ids)
+    objects = "SELECT DISTINCT 's3://' || bucket || '/' || object_key FROM raw.export_objects"
+    rows = con.execute(f"{objects} WHERE lower(conversation_id) IN {_IDS} ORDER BY ALL").fetchall()
+    return [row[0] for row in rows]
+
+
+def readable(con: duckdb.DuckDBPyConnection, night: date | None = None) -> duckdb.DuckDBPyConnection:
+    """An in-memory connection with copies of the rows of the warehouse `con` that a selection reads; close it.
+
+    A selection denies its connection external access, so it must not use the warehouse's connection.
+    """
+    memory = duckdb.connect()
+    memory.execute("SET enable_progress_bar = false")
+    memory.execute("CREATE SCHEMA custody")
+    for table, columns in (("chain_of_custody", ", ".join(_CHAIN)), ("agents", "*"), ("divisions", "*")):
+        if not table_columns(con, f"custody.{table}"):
+            continue
+        rows = con.execute(
+            f"SELECT {columns} FROM custody.{table} WHERE $night::DATE IS NULL OR partition_date = $night",
+            {"night": night},
+        ).to_arrow_table()
+        memory.register("copied", rows)
+        memory.execute(f"CREATE TABLE custody.{table} AS SELECT * FROM copied")
+        memory.unregister("copied")
+    return memory
 
 
 def delete_rows(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> None:

@@ -30,8 +30,8 @@ from custody_pipeline.io.objects import NO_LOCK, error_code, pages_of
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import read_struct, write_whole
-from custody_pipeline.matters.found_recordings import Recording
 from custody_pipeline.matters.register import MatterStateError, Register, acted_for, alone, matters_folder, register_of
+from custody_pipeline.matters.selection import Recording
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.ledger import Act, Actor
 from custody_pipeline.warehouse.sql_files import query

@@ -14,9 +14,9 @@ from typing import Any
 
 from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.matters.found_recordings import Recording
 from custody_pipeline.matters.matter import Matter
 from custody_pipeline.matters.register import Register
+from custody_pipeline.matters.selection import Recording
 from custody_pipeline.matters.standing import Standing, criteria
 from custody_pipeline.pages import environment
 from custody_pipeline.warehouse.ledger import Actor

@@ -16,10 +16,9 @@ import duckdb
 
 from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.matters.found_recordings import Recordings
 from custody_pipeline.matters.matter import Mask, Matter
 from custody_pipeline.matters.register import Register, open_matter, register_of
-from custody_pipeline.matters.selection import Found, select
+from custody_pipeline.matters.selection import Found, Recordings, select
 from custody_pipeline.models.reasons import OF_AUDIO
 from custody_pipeline.models.run import LAG_HOURS, RECHECK_DAYS
 from custody_pipeline.settings import Settings

@@ -7,7 +7,7 @@ from datetime import date
 
 import msgspec
 
-from custody_pipeline.matters.found_recordings import Recording, Recordings
+from custody_pipeline.matters.selection import Recording, Recordings
 
 
 def recording(number: int) -> Recording:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
     from custody_pipeline.extract.genesys import GenesysClient
-    from custody_pipeline.matters.found_recordings import Recording
+    from custody_pipeline.matters.selection import Recording
     from custody_pipeline_tests.matters.conftest import Published
 
 pytestmark = pytest.mark.server

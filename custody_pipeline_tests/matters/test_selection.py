@@ -14,10 +14,9 @@ from custody_pipeline.cli.main import app
 from custody_pipeline.cli.matter_page import _outlook
 from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.matters.found_recordings import Recordings
 from custody_pipeline.matters.matter_file import load_matter
 from custody_pipeline.matters.register import register_of
-from custody_pipeline.matters.selection import Found, _agents, agent_names, select
+from custody_pipeline.matters.selection import Found, Recordings, _agents, agent_names, select
 from custody_pipeline.matters.standing import Night, Standing, revisions, standing
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.ledger import Actor
