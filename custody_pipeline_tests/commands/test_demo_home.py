@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -14,9 +14,6 @@ from custody_pipeline.cli.main import app, with_home_first
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator import demo
 from custody_pipeline.simulator.local_s3 import S3Endpoint
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 UUID = "5c1e0000-0000-4000-8000-000000000001"
 ASKING = (

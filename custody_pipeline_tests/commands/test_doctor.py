@@ -6,7 +6,9 @@ A proxy before SeaweedFS refuses what an identity may not do, as S3 does.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,17 +21,12 @@ from custody_pipeline.operations.doctor import examine
 from custody_pipeline.operations.doctor_line import Line
 from custody_pipeline.publish.place import PublishPlaceError, require_place
 from custody_pipeline.settings import Settings, load_settings
+from custody_pipeline.simulator.local_s3 import S3Endpoint
 from custody_pipeline.warehouse.connection import Warehouse
-from custody_pipeline_tests.proxy import Answer, running_proxy
+from custody_pipeline_tests.proxy import Answer, Proxy, Request, running_proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.simulator.local_s3 import S3Endpoint
-    from custody_pipeline_tests.proxy import Proxy, Request
 
 pytestmark = pytest.mark.server
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -13,9 +13,6 @@ from custody_pipeline.cli.main import app
 from custody_pipeline.evidence.log.keys import new_key, parse_public_keys, signer_from_file, write_new_key
 from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.settings import load_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,10 @@ import pytest
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.operations.doctor import examine
 from custody_pipeline.operations.lock_probe import probe_lock
+from custody_pipeline.simulator.local_s3 import S3Endpoint
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.simulator.local_s3 import S3Endpoint
 
 
 def new_bucket(s3: S3Client, *, lock: bool) -> str:

@@ -10,21 +10,23 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import bagit
 import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
-from custody_pipeline.evidence.cut.proof import RecordNotFoundError
+from custody_pipeline.evidence.cut.proof import RecordNotFoundError, RecordProof
 from custody_pipeline.evidence.log.keys import load_signer, new_key, write_new_key
-from custody_pipeline.evidence.log.note import sign
+from custody_pipeline.evidence.log.note import Verifier, sign
+from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.landing_files import line_of
 from custody_pipeline.fleet.overview import record_acts
@@ -33,19 +35,11 @@ from custody_pipeline.operations.endings import ending_of
 from custody_pipeline.operations.packaging import PackageError, package
 from custody_pipeline.operations.verification import verify_target
 from custody_pipeline.settings import Settings, load_settings
-from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
+from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint, weed_program
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError
 from custody_pipeline_tests.evidence.packages import sign_again
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, Publisher, rows
 from custody_pipeline_tests.evidence.witness import Witness
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from custody_pipeline.evidence.cut.proof import RecordProof
-    from custody_pipeline.evidence.log.note import Verifier
-    from custody_pipeline.evidence.verify.findings import Report
-    from custody_pipeline.simulator.local_s3 import S3Endpoint
 
 NIGHT = NIGHTS[0]
 CHOSEN = [f"{NIGHT}-r0000", f"{NIGHT}-r0002"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.guarded_page import Guard
@@ -17,11 +19,6 @@ from custody_pipeline.cli.shared import console_of_stdout
 from custody_pipeline.cli.ui import serve_ui
 from custody_pipeline.operations.summary import NightSummary
 from custody_pipeline.settings import SettingsError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from starlette.types import Message, Receive, Scope, Send
 
 OURS = ("host", "127.0.0.1:3000")
 

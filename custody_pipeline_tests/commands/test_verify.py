@@ -12,7 +12,7 @@ import subprocess
 import sys
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import pytest
@@ -22,14 +22,11 @@ from custody_pipeline.evidence.cut.manifest import RECORDS
 from custody_pipeline.evidence.log.merkle import ProofError
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.codes import Severity
+from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.operations.verification import record_verification, verify_target, write_proofs
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, SIGNER, publish
-
-if TYPE_CHECKING:
-    from custody_pipeline.evidence.verify.findings import Report
-
 
 _MATERIAL = base64.b64encode(bytes([1]) * 33).decode()
 PRIVATE = f"PRIVATE+KEY+{ORIGIN}+{SIGNER.verifier.key_id.hex()}+{_MATERIAL}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,9 +21,6 @@ from custody_pipeline_tests.flows.builders import (
     put,
     task,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NAMES = ("a", "b", "c")
 TAGS = [MappedTag(name, name, purposes=("customer",)) for name in NAMES]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,23 +21,20 @@ from custody_pipeline.io.resume_cache import resume_cache_of
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import Night, collected, model, publish, run
+from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.api_documents import conversation_document
+from custody_pipeline.simulator.calls import Conversation
 from custody_pipeline.simulator.demo import ensure_bucket
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
 from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline_tests.capture.conftest import attribute_event
 from custody_pipeline_tests.forgetting.traces import MARK, SECOND, THIRD
 from custody_pipeline_tests.simulated import vendor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.settings import Settings
-    from custody_pipeline.simulator.calls import Conversation
-    from custody_pipeline.simulator.server import SimulatorServer
 
 NIGHT = date(2026, 11, 2)
 MARKED = 3

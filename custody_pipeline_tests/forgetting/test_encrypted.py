@@ -6,15 +6,17 @@ import base64
 import gzip
 import hashlib
 import shutil
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import orjson
 import pytest
 
 from custody_pipeline.capture.capture_place import capture_place, open_file
+from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.extract.documents import document
@@ -38,7 +40,7 @@ from custody_pipeline.operations.packaging import package
 from custody_pipeline.operations.rebuild import rebuild
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.sealing import signing_verifiers
-from custody_pipeline.settings import SettingsError
+from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.simulator.demo import ensure_bucket
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
@@ -47,12 +49,6 @@ from custody_pipeline_tests.forgetting.conftest import MARKED, NIGHT, Marked, ca
 from custody_pipeline_tests.forgetting.test_erase import asked, say
 from custody_pipeline_tests.forgetting.traces import CORE, SECOND, in_bytes, in_home, versions
 from custody_pipeline_tests.simulated import rows, vendor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from custody_pipeline.evidence.verify.findings import Report
-    from custody_pipeline.settings import Settings
 
 pytestmark = pytest.mark.server
 

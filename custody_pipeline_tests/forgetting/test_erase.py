@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import reduce
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import msgspec
@@ -42,14 +43,9 @@ from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import WarehouseBusyError
 from custody_pipeline.warehouse.erasures import requests_of
-from custody_pipeline_tests.forgetting.conftest import MARKED, NIGHT
+from custody_pipeline_tests.forgetting.conftest import MARKED, NIGHT, Deployment
 from custody_pipeline_tests.forgetting.traces import SECOND, THIRD, in_bucket, in_home, versions
 from custody_pipeline_tests.forked import forked
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from custody_pipeline_tests.forgetting.conftest import Deployment
 
 pytestmark = pytest.mark.server
 

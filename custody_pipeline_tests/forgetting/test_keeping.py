@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import duckdb
 import msgspec
@@ -28,9 +28,6 @@ from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 from custody_pipeline_tests import ready_warehouse
 from custody_pipeline_tests.publish.nights import insert
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OLD, NEW = date(2026, 11, 2), date(2026, 12, 2)
 POLICY = """

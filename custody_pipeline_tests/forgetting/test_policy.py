@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -15,9 +15,6 @@ from custody_pipeline.forgetting.policy import Keep, load_policy
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.publish.nights import insert, write_empty_warehouse
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RULES = """
 version: 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,9 +16,6 @@ from custody_pipeline.matters.register import Produced, Volume, new_matter, regi
 from custody_pipeline.operations.package_register import Packed, keep_package, new_package, packages_of
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.ledger import Actor
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GONE = frozenset({"c1"})
 

@@ -7,16 +7,15 @@ import gzip
 import io
 import sqlite3
 import zipfile
+from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from mypy_boto3_s3 import S3Client
 
 CORE = "Qx7marker4711zV"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import pytest
 
 from custody_pipeline.io.s3 import s3_client
+from custody_pipeline.matters.matter import Matter
 from custody_pipeline.matters.matter_file import load_matter
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import Night, run
@@ -18,13 +20,8 @@ from custody_pipeline.simulator.demo import ensure_bucket
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
 from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline_tests.simulated import vendor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from custody_pipeline.matters.matter import Matter
-    from custody_pipeline.simulator.server import SimulatorServer
 
 NIGHT = date(2026, 11, 2)
 FAULTS = FaultPlan.only("OBJECT_MISSING", "TAG_NEVER_SET")

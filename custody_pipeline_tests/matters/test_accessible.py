@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from custody_pipeline_tests.matters.conftest import Published
+from custody_pipeline_tests.matters.conftest import Published
 
 pytestmark = pytest.mark.server
 

@@ -6,24 +6,17 @@ import hashlib
 import json
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import duckdb
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from custody_pipeline.cli.main import app
 from custody_pipeline.matters import standing, volume_writer
 from custody_pipeline.matters.register import register_of
 from custody_pipeline.warehouse.connection import Warehouse
-from custody_pipeline_tests.matters.conftest import NIGHT
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from typer.testing import Result
-
-    from custody_pipeline_tests.matters.conftest import Published
+from custody_pipeline_tests.matters.conftest import NIGHT, Published
 
 pytestmark = pytest.mark.server
 

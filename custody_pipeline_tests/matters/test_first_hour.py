@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from click import Command
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from custody_pipeline.cli.main import app, with_home_first
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from click import Command
-
-    from custody_pipeline_tests.matters.conftest import Published
+from custody_pipeline_tests.matters.conftest import Published
 
 pytestmark = pytest.mark.server
 

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError
 from msgspec import structs
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from custody_pipeline.cli.main import app
+from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.extract.genesys_errors import NoAnswer
 from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.matters import holds
 from custody_pipeline.matters.holds import HELD, read_holds
 from custody_pipeline.matters.register import register_of
-from custody_pipeline.matters.selection import select
+from custody_pipeline.matters.selection import Recording, select
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.ledger import Actor
-
-if TYPE_CHECKING:
-    from typer.testing import Result
-
-    from custody_pipeline.extract.genesys import GenesysClient
-    from custody_pipeline.matters.selection import Recording
-    from custody_pipeline_tests.matters.conftest import Published
+from custody_pipeline_tests.matters.conftest import Published
 
 pytestmark = pytest.mark.server
 

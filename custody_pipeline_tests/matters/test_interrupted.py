@@ -9,8 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
@@ -22,12 +22,8 @@ from custody_pipeline.matters.holds import read_holds
 from custody_pipeline.matters.register import Register, Volume, register_of
 from custody_pipeline.operations.endings import ending_of
 from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline_tests.matters.conftest import Published
 from custody_pipeline_tests.matters.test_production import index, verify
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from custody_pipeline_tests.matters.conftest import Published
 
 pytestmark = pytest.mark.server
 

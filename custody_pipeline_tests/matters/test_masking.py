@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pypdfium2
 import pytest
@@ -24,12 +24,8 @@ from custody_pipeline.models.mapping import MappedTag, TagMapping
 from custody_pipeline.operations.verification import open_target, public_keys
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline_tests.evidence.packages import sign_again
+from custody_pipeline_tests.matters.conftest import Published
 from custody_pipeline_tests.matters.test_production import index, verify
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from custody_pipeline_tests.matters.conftest import Published
 
 pytestmark = pytest.mark.server
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 import sys
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 from uuid import UUID
 from zipfile import ZipFile
 
@@ -25,9 +25,6 @@ from custody_pipeline.matters.register import Register, new_matter, open_matter
 from custody_pipeline.operations.endings import ending_of
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.ledger import Actor
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GOOD = """version: 1
 title: Smith v. Acme

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -14,12 +14,7 @@ from typer.testing import CliRunner
 from custody_pipeline.cli.main import app
 from custody_pipeline.operations.explain import GapFilter, gaps
 from custody_pipeline.operations.night_report import Scope, file_of_tag, night_report, write_report
-from custody_pipeline_tests.matters.conftest import NIGHT
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from custody_pipeline_tests.matters.conftest import Published
+from custody_pipeline_tests.matters.conftest import NIGHT, Published
 
 pytestmark = pytest.mark.server
 

@@ -9,15 +9,12 @@ import re
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
-
-if TYPE_CHECKING:
-    from custody_pipeline_tests.matters.conftest import Published
+from custody_pipeline_tests.matters.conftest import Published
 
 pytestmark = pytest.mark.server
 

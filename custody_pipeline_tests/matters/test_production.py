@@ -10,12 +10,13 @@ import shutil
 import subprocess
 import sys
 import wave
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import Mock
 from uuid import UUID
 
@@ -32,6 +33,8 @@ from custody_pipeline.evidence.log.keys import signer_from_file
 from custody_pipeline.evidence.log.note import sign
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
 from custody_pipeline.evidence.package.volume_tables import LOAD_COLUMNS, _load_lines
+from custody_pipeline.evidence.verify.findings import Report
+from custody_pipeline.extract.export_objects import Digests
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.matters import production_tables, volume_writer
@@ -41,20 +44,13 @@ from custody_pipeline.matters.page_formats import pdf_of, write_documents
 from custody_pipeline.matters.pages import certificate_html
 from custody_pipeline.matters.register import MatterStateError, register_of
 from custody_pipeline.matters.standing import standing
+from custody_pipeline.matters.volume_writer import ProducedVolume
 from custody_pipeline.operations.verification import BucketMedia, verify_target
 from custody_pipeline.simulator.audio import screen_webm, ulaw_wav
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.ledger import Act, Actor
 from custody_pipeline_tests.evidence.published import OTHER
-from custody_pipeline_tests.matters.conftest import NIGHT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from custody_pipeline.evidence.verify.findings import Report
-    from custody_pipeline.extract.export_objects import Digests
-    from custody_pipeline.matters.volume_writer import ProducedVolume
-    from custody_pipeline_tests.matters.conftest import Published
+from custody_pipeline_tests.matters.conftest import NIGHT, Published
 
 pytestmark = pytest.mark.server
 

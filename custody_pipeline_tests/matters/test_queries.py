@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import runpy
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 import nbformat
 import pytest
 
-if TYPE_CHECKING:
-    from custody_pipeline_tests.matters.conftest import Published
+from custody_pipeline_tests.matters.conftest import Published
 
 pytestmark = pytest.mark.server
 

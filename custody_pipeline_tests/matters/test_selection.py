@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
@@ -21,10 +20,7 @@ from custody_pipeline.matters.standing import Night, Standing, revisions, standi
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.ledger import Actor
 from custody_pipeline.warehouse.sql_files import query
-from custody_pipeline_tests.matters.conftest import NIGHT
-
-if TYPE_CHECKING:
-    from custody_pipeline_tests.matters.conftest import Published
+from custody_pipeline_tests.matters.conftest import NIGHT, Published
 
 pytestmark = pytest.mark.server
 
