@@ -6,9 +6,8 @@ Belongs here: arguments and printing. Does not: the receiver and the worker (cap
 from __future__ import annotations
 
 from contextlib import closing
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -98,17 +97,11 @@ def events_retry(
     answer({"events": number}, [f"{number} events"], as_json=as_json)
 
 
-class TriggerAction(StrEnum):
-    """The actions of `custody triggers`."""
-
-    plan = "plan"
-    install = "install"
-    remove = "remove"
-
-
 @app.command()
 def triggers(
-    action: Annotated[TriggerAction, typer.Argument(help="plan shows the changes that install would make.")],
+    action: Annotated[
+        Literal["plan", "install", "remove"], typer.Argument(help="plan shows the changes that install would make.")
+    ],
     url: Annotated[str | None, typer.Option(help="Public https:// URL of serve-webhook.")] = None,
     definitions: Annotated[Path | None, typer.Option(help="Folder for the definitions to import.")] = None,
     as_json: Json = False,
@@ -131,7 +124,7 @@ def triggers(
                 path.write_text(text, encoding="utf-8")
                 written.append(path)
         needed = {name: getattr(settings, name) for name in ("genesys_domain", "trigger_workflow_id")}
-        if written and action is TriggerAction.plan and None in needed.values():
+        if written and action == "plan" and None in needed.values():
             # A first installation: the workflow has an id once these files are imported.
             unset = ", ".join(variable(name) for name, value in needed.items() if value is None)
             answer({"definitions": written, "changes": None}, map(str, written), as_json=as_json)
@@ -139,10 +132,10 @@ def triggers(
             return
         settings.require("genesys_domain")
         with GenesysClient(settings) as client:
-            if action is TriggerAction.remove:
+            if action == "remove":
                 changes = installation.remove(client)
             else:
-                run = installation.plan if action is TriggerAction.plan else installation.install
+                run = installation.plan if action == "plan" else installation.install
                 changes = run(client, settings.require("trigger_workflow_id"))
     except (GenesysError, ValueError) as error:
         stop(str(error), INCOMPLETE if isinstance(error, GenesysError) else USAGE)

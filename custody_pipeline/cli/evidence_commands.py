@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -51,14 +50,6 @@ Witnesses = Annotated[
 ]
 
 
-class MediaMode(StrEnum):
-    """How many recordings `verify` compares with their digests."""
-
-    none = "none"
-    sample = "sample"
-    all = "all"
-
-
 @app.command()
 def verify(
     target: Annotated[
@@ -80,8 +71,8 @@ def verify(
         typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"], help="Refuse a head that is older than this (UTC)."),
     ] = None,
     media: Annotated[
-        MediaMode, typer.Option(help="Compare recordings in the bucket with their digests.")
-    ] = MediaMode.none,
+        Literal["none", "sample", "all"], typer.Option(help="Compare recordings in the bucket with their digests.")
+    ] = "none",
     as_json: Json = False,
 ) -> None:
     """Check that a sealed set, package or proof is whole and unaltered, and that no night was removed from its end."""
@@ -102,14 +93,14 @@ def verify(
                 pinned=pinned or [],
                 since=since,
                 timestamp_roots=timestamp_root or [],
-                media=media.value,
+                media=media,
                 progress=progress.report,
                 witnesses=witness_keys(witness or []),
                 quorum=quorum,
                 seen_since=seen_since and seen_since.replace(tzinfo=UTC),
             )
         try:
-            record_verification(settings, place, media.value, report)
+            record_verification(settings, place, media, report)
         except (WarehouseError, OSError) as error:  # in use, or read-only
             say(f"this verification left no custody event: {error}")
     answer(report.as_dict(), report.summary(), as_json=as_json)

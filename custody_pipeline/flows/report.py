@@ -131,11 +131,7 @@ def _lines(report: FlowReport) -> Iterator[str]:
 def _end(end: FlowEnd, report: FlowReport) -> Iterator[str]:
     mark = "ok" if end.is_complete else "??" if not (end.never or end.maybe) else "!!"
     yield f"[{mark}]  line {end.line}: {_what(end)}"
-    for title, tags in (
-        ("never put", end.never),
-        ("not put on every path", end.maybe),
-        ("not known", end.unknown),
-    ):
+    for title, tags in (("never put", end.never), ("not put on every path", end.maybe), ("not known", end.unknown)):
         if tags:
             yield f"        {title}: {_tags(tags, report)}"
     for trail in end.trails:

@@ -151,20 +151,23 @@ def resume(settings: Settings, say: Say) -> list[Outcome]:
     return outcomes
 
 
-def _waiting(settings: Settings, found: Found) -> Request:
-    """The request, kept until its holds end."""
-    request = msgspec.structs.replace(found.request, state="waiting", held=found.holds)
+def _kept(settings: Settings, request: Request, **changes: object) -> Request:
+    """The request with changes, written down."""
+    request = msgspec.structs.replace(request, **changes)
     keep_request(settings, request)
     return request
+
+
+def _waiting(settings: Settings, found: Found) -> Request:
+    """The request, kept until its holds end."""
+    return _kept(settings, found.request, state="waiting", held=found.holds)
 
 
 def _begun(settings: Settings, found: Found) -> Request:
     """The request, kept with its places: copies are recorded before the rows that know of them are removed."""
     notes = tuple(f"{place.where}: {place.note}" for place in found.places if place.note)
     counts = places.counted(found.places)
-    request = msgspec.structs.replace(found.request, state="begun", held=(), counts=counts, notes=notes)
-    keep_request(settings, request)
-    return request
+    return _kept(settings, found.request, state="begun", held=(), counts=counts, notes=notes)
 
 
 def _renewed(con: duckdb.DuckDBPyConnection, request: Request) -> Request:
@@ -224,8 +227,7 @@ class _Erasing:
 
     def _keep(self, **changes: object) -> None:
         """Write down what is done."""
-        self.request = msgspec.structs.replace(self.request, **changes)
-        keep_request(self.settings, self.request)
+        self.request = _kept(self.settings, self.request, **changes)
 
     def _remove(self, versions: Iterable[Version]) -> None:
         remove_versions(self.client, versions, bypass_governance=self.request.bypass_governance)

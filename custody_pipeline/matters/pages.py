@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from datetime import datetime
 from typing import Any
 
 from custody_pipeline.distribution import PACKAGE_DIR
@@ -111,9 +110,5 @@ def certificate_html(matter: Matter, facts: Mapping[str, Any]) -> str:
 
 def _render(name: str, **values: Any) -> str:
     templates = environment(PACKAGE_DIR / "matters" / "templates", trim=False)
-    templates.filters["moment"] = _moment
+    templates.filters["moment"] = lambda value: f"{value:%Y-%m-%d %H:%M:%S}" if value else ""
     return templates.get_template(name).render(values)
-
-
-def _moment(value: datetime | None) -> str:
-    return f"{value:%Y-%m-%d %H:%M:%S}" if value else ""
