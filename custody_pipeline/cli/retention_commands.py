@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from custody_pipeline.forgetting.choices import Due
-    from custody_pipeline.forgetting.due import Plan
-    from custody_pipeline.forgetting.keeping import PlaceDue, PlacePlan
+    from custody_pipeline.forgetting.keeping import PlaceDue, Planned
     from custody_pipeline.forgetting.policy import Policy, Rule
     from custody_pipeline.settings import Settings
 
@@ -114,7 +113,7 @@ def deadlines(settings: Settings) -> list[str]:
     return lines + [f"retention: {what} go on {day} ({rule})" for day, what, rule in by_day_and_place(places)[:3]]
 
 
-def _as_dict(found: Plan | PlacePlan) -> dict[str, list[dict[str, object]]]:
+def _as_dict(found: Planned[Due] | Planned[PlaceDue]) -> dict[str, list[dict[str, object]]]:
     def told(item: Due | PlaceDue, **more: str) -> dict[str, object]:
         return {name: value for name, value in vars(item).items() if name != "conversations"} | more
 

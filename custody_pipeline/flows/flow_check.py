@@ -53,7 +53,11 @@ class _Check:
         for position, tag in enumerate(self.tags):
             for name in tag.names:
                 self.positions[name] = self.positions.get(name, 0) | 1 << position
-        self.opaque = self._opaque_sites()
+        self.opaque = [
+            index
+            for index, step in enumerate(graph.steps)
+            if step.opaque or any(write.name is None and not write.clears for write in step.writes)
+        ]
         opaque_of = {index: 1 << (len(self.tags) + number) for number, index in enumerate(self.opaque)}
         width = len(self.tags) + len(self.opaque)
         bits = Bits(self._tags_of, opaque_of, width)
@@ -101,13 +105,6 @@ class _Check:
             return True
         # An expression may choose any queue.
         return end.queue is not None and end.queue in {"", *tag.queues}
-
-    def _opaque_sites(self) -> list[int]:
-        return [
-            index
-            for index, step in enumerate(self.graph.steps)
-            if step.opaque or any(write.name is None and not write.clears for write in step.writes)
-        ]
 
     def _tags_of(self, write: Write) -> int:
         return self.positions.get(write.name, 0) if write.name is not None else 0

@@ -288,8 +288,7 @@ class _Builder:
             self.steps[ended].goes_on_in = other_flow(kind, content)
             self._edge(step, ended)
         elif kind == "setParticipantData":
-            node.writes = tuple(writes_of(content))
-            self._note_unnamed_clears(node)
+            self._write(step, content)
         elif _OPAQUE.match(kind):
             node.opaque = f"{kind} {node.label!r}"
         elif DATA_ACTION.match(kind) and is_about_attributes(content):
@@ -308,16 +307,16 @@ class _Builder:
         if not is_complete(kind, content, found, complete or ()):
             self._edge(step, behind)
 
-    def _note_unnamed_clears(self, step: Step) -> None:
-        for write in step.writes:
+    def _write(self, step: int, content: Mapping) -> None:
+        self.steps[step].writes = tuple(writes_of(content))
+        for write in self.steps[step].writes:
             if write.clears and write.name is None:
                 self._problem(write.line, "an expression decides which attribute is emptied: it may be any")
 
     def _written_on_success(self, job: _Job, content: Mapping, step: int, behind: int, found: list[Branch]) -> None:
         """`Set Conversation Data` calls the API, which may refuse: the data are written only on its success output."""
         written = self._step(job.unit, content.line)
-        self.steps[written].writes = tuple(writes_of(content))
-        self._note_unnamed_clears(self.steps[written])
+        self._write(written, content)
         self._edge(step, written)
         taken = {branch.label for branch in found}
         for branch in found:

@@ -14,7 +14,7 @@ from itertools import groupby
 from custody_pipeline.forgetting.choices import Due, due
 from custody_pipeline.forgetting.erase import HeldError, Outcome, erase, resume
 from custody_pipeline.forgetting.finder import Asked, NothingToEraseError, holders
-from custody_pipeline.forgetting.keeping import DOCUMENTS, PlacePlan, plan_places, remove_places
+from custody_pipeline.forgetting.keeping import DOCUMENTS, PlaceDue, Planned, plan_places, planned, remove_places
 from custody_pipeline.forgetting.night_key import NotEncryptedError
 from custody_pipeline.forgetting.policy import Policy
 from custody_pipeline.matters.id_list import IdList
@@ -24,20 +24,10 @@ from custody_pipeline.warehouse.erasures import requests_of
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything that a policy removes on a day or later.
+class Plan(Planned[Due]):
+    """The conversations that a policy removes on a day or later. `places`: the same for places with their own times."""
 
-    Attributes:
-        due: conversations that are no longer kept and that nothing holds, soonest first.
-        held: conversations that a matter or the vendor holds, with the reason.
-        coming: conversations that become due later, soonest first.
-        places: the same for places with their own times (keeping.py).
-    """
-
-    due: tuple[Due, ...] = ()
-    held: tuple[tuple[Due, str], ...] = ()
-    coming: tuple[Due, ...] = ()
-    places: PlacePlan = field(default_factory=PlacePlan)
+    places: Planned[PlaceDue] = field(default_factory=Planned)
 
 
 @dataclass
@@ -58,14 +48,10 @@ class Applied:
 def plan(settings: Settings, policy: Policy, today: date) -> Plan:
     """The plan for a day. Raises as `choices.due`; GenesysError if the vendor cannot be asked for its holds."""
     found = due(settings, policy)
-    now = [item for item in found if item.day <= today]
-    holding = holders(settings, [item.conversation_id for item in now]) if now else {}
-    return Plan(
-        due=tuple(item for item in now if item.conversation_id.lower() not in holding),
-        held=tuple((item, holding[key]) for item in now if (key := item.conversation_id.lower()) in holding),
-        coming=tuple(item for item in found if item.day > today),
-        places=plan_places(settings, policy, today),
-    )
+    now = [item.conversation_id for item in found if item.day <= today]
+    holding = holders(settings, now) if now else {}
+    of_conversations = planned(found, today, lambda item: holding.get(item.conversation_id.lower()))
+    return Plan(**vars(of_conversations), places=plan_places(settings, policy, today))
 
 
 def apply(settings: Settings, policy: Policy | None, today: date, say: Callable[[str], None]) -> Applied:
@@ -82,12 +68,12 @@ def apply(settings: Settings, policy: Policy | None, today: date, say: Callable[
             applied.outcomes.append(outcome)
     if policy is None:
         return applied
-    planned = plan(settings, policy, today)
-    applied.held += [why for _, why in planned.held]
+    found = plan(settings, policy, today)
+    applied.held += [why for _, why in found.held]
     waiting = {
         name for request in requests_of(settings) if request.state == "waiting" for name in request.conversations
     }
-    by_night = sorted(planned.due, key=lambda item: item.night)
+    by_night = sorted(found.due, key=lambda item: item.night)
     for night, group in groupby(by_night, key=lambda item: item.night):
         items = [item for item in group if item.conversation_id not in waiting]
         if not items:
@@ -105,12 +91,12 @@ def apply(settings: Settings, policy: Policy | None, today: date, say: Callable[
 
 
 def _forget_documents(
-    settings: Settings, policy: Policy, planned: PlacePlan, applied: Applied, say: Callable[[str], None]
+    settings: Settings, policy: Policy, left: Planned[PlaceDue], applied: Applied, say: Callable[[str], None]
 ) -> None:
     """Forget the keys of nights whose documents are due. Requests that wait for a hold to end were tried before."""
     requests = requests_of(settings)
     waiting = {night for item in requests if item.forget_key and item.state == "waiting" for night in item.nights}
-    for item in planned.due:
+    for item in left.due:
         if item.place != DOCUMENTS or item.what in waiting:
             continue
         reason = f"{policy.reason} ({item.rule})"

@@ -283,23 +283,19 @@ def holds_of(
 
 def holders(settings: Settings, conversations: Sequence[str]) -> dict[str, str]:
     """Conversation, in lower case → the matter or the vendor's protection that holds it, and until when."""
-    return dict(_vendor(settings, conversations)) | dict(_matters(settings, {name.lower() for name in conversations}))
-
-
-def _matters(settings: Settings, ids: set[str]) -> Iterator[tuple[str, str]]:
+    found, ids = {}, {name.lower() for name in conversations}
+    if settings.api_configured:
+        with GenesysClient(settings) as client:
+            for name in sorted(protected(client, conversations)):
+                found[name.lower()] = (
+                    f"the vendor's deletion protection on conversation {name}, until it is lifted there"
+                )
     for name in acted_for(settings):
         # Also a hold that failed at the vendor or in S3: the matter asked for it, and has not released it.
         for item in read_holds(register_of(settings, name)).conversations:
             if item.lower() in ids:
-                yield item.lower(), f"matter {name} holds conversation {item}, until custody matter release {name}"
-
-
-def _vendor(settings: Settings, conversations: Sequence[str]) -> Iterator[tuple[str, str]]:
-    if not settings.api_configured:
-        return
-    with GenesysClient(settings) as client:
-        for name in sorted(protected(client, conversations)):
-            yield name.lower(), f"the vendor's deletion protection on conversation {name}, until it is lifted there"
+                found[item.lower()] = f"matter {name} holds conversation {item}, until custody matter release {name}"
+    return found
 
 
 def _locks(

@@ -11,18 +11,18 @@ one of the conversations, the item stays until the conversation is erased.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.night_captures import removed_key
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.forgetting import places
-from custody_pipeline.forgetting.choices import Choices, choices_of
+from custody_pipeline.forgetting.choices import Choices, Due, choices_of
 from custody_pipeline.forgetting.finder import holders
 from custody_pipeline.forgetting.object_versions import holds_on, versions_of
 from custody_pipeline.forgetting.policy import PLACES, Policy
@@ -39,6 +39,8 @@ from custody_pipeline.warehouse.snapshot import leave_out, nights_left_out, snap
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+Item = TypeVar("Item", "Due", "PlaceDue")
 
 _RECEIPTS = "extraction_receipts"
 DOCUMENTS = "documents"
@@ -63,26 +65,28 @@ class PlaceDue:
 
 
 @dataclass(frozen=True)
-class PlacePlan:
+class Planned(Generic[Item]):
     """Items that are due and not held, held items with the reason, and coming items; soonest first."""
 
-    due: tuple[PlaceDue, ...] = ()
-    held: tuple[tuple[PlaceDue, str], ...] = ()
-    coming: tuple[PlaceDue, ...] = ()
+    due: tuple[Item, ...] = ()
+    held: tuple[tuple[Item, str], ...] = ()
+    coming: tuple[Item, ...] = ()
 
 
-def plan_places(settings: Settings, policy: Policy, today: date) -> PlacePlan:
+def planned(found: Sequence[Item], today: date, why_held: Callable[[Item], str | None]) -> Planned[Item]:
+    """The plan for a day. `why_held`: of an item that is due."""
+    held = {item: why for item in found if item.day <= today and (why := why_held(item))}
+    due = tuple(item for item in found if item.day <= today and item not in held)
+    return Planned(due, tuple(held.items()), tuple(item for item in found if item.day > today))
+
+
+def plan_places(settings: Settings, policy: Policy, today: date) -> Planned[PlaceDue]:
     """The items that are due. Raises as `choices.due`; GenesysError if the vendor cannot be asked for its holds."""
     found, client = places_ending(settings, policy), s3_client(settings)
-    now = [item for item in found if item.day <= today]
-    ids = sorted({name for item in now if item.place in _HOLDABLE for name in item.conversations})
+    now = [item for item in found if item.day <= today and item.place in _HOLDABLE]
+    ids = sorted({name for item in now for name in item.conversations})
     holding = holders(settings, ids) if ids else {}
-    held = {item: why for item in now if (why := _held(settings, client, item, holding))}
-    return PlacePlan(
-        due=tuple(item for item in now if item not in held),
-        held=tuple(held.items()),
-        coming=tuple(item for item in found if item.day > today),
-    )
+    return planned(found, today, lambda item: _held(settings, client, item, holding))
 
 
 def places_ending(settings: Settings, policy: Policy) -> list[PlaceDue]:
@@ -201,7 +205,7 @@ def _dead_letters(settings: Settings) -> list[tuple[str, str, date]]:
 # --- removing ---------------------------------------------------------------------------------------------------------
 
 
-def remove_places(settings: Settings, planned: PlacePlan, say: Callable[[str], None]) -> dict[str, int]:
+def remove_places(settings: Settings, left: Planned[PlaceDue], say: Callable[[str], None]) -> dict[str, int]:
     """Remove what is due, except documents: see `erase.erase`.
 
     Returns:
@@ -210,7 +214,7 @@ def remove_places(settings: Settings, planned: PlacePlan, say: Callable[[str], N
     removed: Counter[str] = Counter()
     client = s3_client(settings)
     for place in PLACES:
-        items = [item for item in planned.due if item.place == place]
+        items = [item for item in left.due if item.place == place]
         if not items or place == DOCUMENTS:
             continue
         say(f"{place}: {len(items)} are no longer kept")

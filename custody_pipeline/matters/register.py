@@ -227,7 +227,8 @@ def open_matter(settings: Settings, name: str) -> Matter:
     path = matters_folder(settings) / f"{checked_name(name)}.yaml"
     if not path.exists() and not path.is_symlink():
         if path.with_suffix("") in _folders(settings):
-            raise SettingsError(f"{path} is gone; what was done for {name} is in {path.with_suffix('')}: {_PUT_BACK}")
+            done = f"what was done for {name} is in {path.with_suffix('')}"
+            raise SettingsError(f"{path} is gone; {done}: put the file back under this name")
         raise SettingsError(f"no matter {name!r}; custody matter list names them, custody matter new {name} makes it")
     return load_matter(path)
 
@@ -255,9 +256,6 @@ def _folders(settings: Settings) -> set[Path]:
     folder = matters_folder(settings)
     found = (path for what in ("holds.json", "volumes/VOL*.json") for path in folder.glob(f"*/{what}"))
     return {folder / path.relative_to(folder).parts[0] for path in found}
-
-
-_PUT_BACK = "put the file back under this name"
 
 
 def new_matter(
