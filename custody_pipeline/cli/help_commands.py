@@ -43,7 +43,12 @@ def help_on(
     topic = " ".join(words or ())
     pages = dict(_pages())
     if not topic:
-        _list_topics(pages, as_json=as_json)
+        if as_json:
+            print_json(pages)
+            return
+        for name, purpose in pages.items():
+            tell(f"  {name:<18}{purpose}", 20)
+        tell(_MORE, 0)
         return
     command, text = commands_by_name().get(topic.lower()), _text(topic, pages)
     if command is None and text is None:
@@ -58,15 +63,6 @@ def help_on(
 
         print_page(console_of_stdout(), text)
     raise typer.Exit(OK)
-
-
-def _list_topics(pages: dict[str, str], *, as_json: bool) -> None:
-    if as_json:
-        print_json(pages)
-        return
-    for name, purpose in pages.items():
-        tell(f"  {name:<18}{purpose}", 20)
-    tell(_MORE, 0)
 
 
 def _pages() -> Iterator[tuple[str, str]]:
