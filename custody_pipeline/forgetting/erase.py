@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import msgspec
 
+from custody_pipeline.evidence.cut.removal import Statement
 from custody_pipeline.forgetting import places, warehouse_rows
 from custody_pipeline.forgetting.coming import deadlines
 from custody_pipeline.forgetting.finder import (
@@ -296,10 +297,7 @@ class _Erasing:
         if offending := {key: rows for key, rows in check(con, night).items() if rows and is_blocking(key)}:
             raise ChecksFailedError(offending)
         sealed = sealed_night(settings, self.client, name)
-        if forgotten is not None:
-            there = sealed.key_statement(request.id)
-        else:
-            there, _ = sealed.statement(request.id) or (None, None)
+        there, _ = sealed.stated(request) or (None, None)
         more = KeyForgetting(sealed, request, forgotten) if forgotten is not None else Removing(sealed, request)
         publication, _ = publish(con, night, f"erasure {request.id}", None if there else more)
         self._keep(sealed={**request.sealed, name: there.revision if there else publication.revision})
@@ -310,13 +308,12 @@ class _Erasing:
         if night not in request.sealed:
             return
         place = S3Location.parse(settings.require("publish_url"))
-        found = sealed_night(settings, self.client, night).statement(request.id)
-        if found is None:
+        _, statement = sealed_night(settings, self.client, night).stated(request) or (None, None)
+        if not isinstance(statement, Statement):
             raise SealedError(
                 f"no cut of {night} below {settings.publish_url} has the statement of request {request.id}, though "
                 "one was sealed: nothing of it was removed; custody verify tells what is wrong there"
             )
-        _, statement = found
         self.say(f"removing {len(statement.files)} files of earlier revisions of {night}")
         for path in removed_paths(statement):
             self._remove(versions_of(self.client, place / path))

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.forgotten_key import KEY_STATEMENT, decode_key_statement
+from custody_pipeline.evidence.cut.forgotten_key import KEY_STATEMENT, KeyStatement, decode_key_statement
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, Cut, CutFile, cut_prefix, open_cut
 from custody_pipeline.evidence.cut.removal import (
     REMAINS,
@@ -80,21 +80,13 @@ class SealedNight:
         here = self._listed.get(cut.prefix, {})
         return [file for file in cut.files if file.path in here and chosen(file.path)]
 
-    def key_statement(self, request_id: str) -> Cut | None:
-        """The cut with the statement of a request to forget the night's key, if it is sealed."""
-        for cut in reversed(self.cuts()):
-            if cut.file(KEY_STATEMENT) is not None:
-                stated = read(self.reader, cut.prefix + KEY_STATEMENT, MANIFEST_BYTES)
-                if decode_key_statement(stated).id == request_id:
-                    return cut
-        return None
-
-    def statement(self, request_id: str) -> tuple[Cut, Statement] | None:
+    def stated(self, request: Request) -> tuple[Cut, Statement | KeyStatement] | None:
         """The statement of a request, and its cut, if it is sealed."""
+        path, decode = (KEY_STATEMENT, decode_key_statement) if request.forget_key else (STATEMENT, decode_statement)
         for cut in reversed(self.cuts()):
-            if cut.file(STATEMENT) is not None:
-                statement = decode_statement(read(self.reader, cut.prefix + STATEMENT, MANIFEST_BYTES))
-                if statement.id == request_id:
+            if cut.file(path) is not None:
+                statement = decode(read(self.reader, cut.prefix + path, MANIFEST_BYTES))
+                if statement.id == request.id:
                     return cut, statement
         return None
 
