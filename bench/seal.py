@@ -20,7 +20,7 @@ from bench.model import modelling
 from bench.night import NIGHT, LoadedNight, copy_of, modelled_night
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import CutFile, cut_prefix
-from custody_pipeline.evidence.cut.records import salted_records
+from custody_pipeline.evidence.cut.records import leaf_hash, lines_of, salted_records
 from custody_pipeline.evidence.cut.seal import HEAD, Draft, seal
 from custody_pipeline.evidence.log.checkpoint import Head, read_checkpoint
 from custody_pipeline.evidence.log.keys import Ed25519Signer
@@ -62,8 +62,8 @@ def seal_night(con: duckdb.DuckDBPyConnection, root: Path, rows: dict[str, int])
         ordered = f"SELECT * FROM custody.chain_of_custody WHERE partition_date = $night ORDER BY {grain}"
         for batch in con.execute(ordered, {"night": NIGHT}).to_arrow_reader(16_384):
             records = salted_records(pa.Table.from_batches([batch]), _SECRET)
-            out.write(records.ndjson)
-            leaves += records.leaves
+            out.write(records)
+            leaves += map(leaf_hash, lines_of(records))
     statuses = con.execute("SELECT custody_status, count(*) FROM custody.chain_of_custody GROUP BY ALL").fetchall()
     rows = rows | {cuts.RECORDS: len(leaves)}
     files = [_described(path, path.relative_to(folder).as_posix(), rows) for path in folder.rglob("*.*")]
@@ -122,7 +122,7 @@ def _same(ours: Path, floor: Path) -> None:
     records = (ours / _PREFIX / cuts.RECORDS).read_bytes().splitlines()
     frontier = Frontier()
     frontier.extend(hashlib.sha256(b"\0" + record).digest() for record in records)
-    frontier.append(hashlib.sha256(b"\0" + (ours / _PREFIX / cuts.CUT_JSON).read_bytes()).digest())
+    frontier.extend([hashlib.sha256(b"\0" + (ours / _PREFIX / cuts.CUT_JSON).read_bytes()).digest()])
     head = read_checkpoint((ours / HEAD).read_bytes()).head
     assert (head.size, head.root) == (frontier.size, frontier.root()), "the log is not that of the records"
     with duckdb.connect(str(floor / "warehouse.duckdb"), read_only=True) as con:

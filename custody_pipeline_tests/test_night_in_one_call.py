@@ -29,7 +29,7 @@ from custody_pipeline.operations.rebuild import (
     rebuild,
     unknown_nights,
 )
-from custody_pipeline.operations.status import nights
+from custody_pipeline.operations.summary import nights
 from custody_pipeline.operations.verification import public_keys, verify_target
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.current_copies import Publication

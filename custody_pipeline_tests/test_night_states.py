@@ -23,7 +23,7 @@ from custody_pipeline.models.verdict import verdict_of
 from custody_pipeline.operations.explain import GapFilter, unsettled
 from custody_pipeline.operations.fixity import altered_since_recheck
 from custody_pipeline.operations.night_report import night_report, scope_of_night
-from custody_pipeline.operations.status import nights
+from custody_pipeline.operations.summary import nights
 from custody_pipeline.publish.current_copies import Publication
 from custody_pipeline.publish.publication import record_publication
 from custody_pipeline.settings import Settings

@@ -141,7 +141,7 @@ def status(as_json: Json = False) -> None:
     """Show every night with its state, revision and numbers. Exit status 1 if a night failed or was not collected."""
     from custody_pipeline.cli.nights_page import print_nights
     from custody_pipeline.cli.retention_commands import deadlines
-    from custody_pipeline.operations.status import nights
+    from custody_pipeline.operations.summary import nights
     from custody_pipeline.warehouse.night_states import NOT_PUBLISHED
 
     settings = settings_of_environment()

@@ -1,7 +1,6 @@
 """Nights on a terminal: one with its numbers, or all in a table.
 
-Belongs here: words, colours and widths. Does not: counting (operations/summary.py), finding the nights
-(operations/status.py).
+Belongs here: words, colours and widths. Does not: finding and counting the nights (operations/summary.py).
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def report(
     from custody_pipeline.cli.retention_commands import deadlines
     from custody_pipeline.fleet.overview import analyst_database
     from custody_pipeline.operations.night_report import night_report, write_report
-    from custody_pipeline.operations.status import nights_not_published
+    from custody_pipeline.operations.summary import nights_not_published
 
     if (night and (first or last or matter)) or (first and last and first > last):
         raise typer.BadParameter("give --date, or --from and --to, the earlier day first, or --matter")

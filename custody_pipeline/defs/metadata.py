@@ -177,7 +177,7 @@ def seal_metadata(sealed: Sealed) -> dict[str, Any]:
         "log size": sealed.checkpoint.head.size,
         "log index of the first record": log.first,
         "log index of cut.json": log.cut_index,
-        "checkpoint": dg.MetadataValue.md(f"```text\n{sealed.note_text}```"),
+        "checkpoint": dg.MetadataValue.md(f"```text\n{sealed.checkpoint.note.data.decode()}```"),
         "files": len(cut.files),
         "bytes sealed": sum(file.bytes for file in cut.files),
         "recordings sealed": cut.log.records,

@@ -20,6 +20,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _LOOKS_UP_IN_FOLDERS = {os.open, os.stat} <= os.supports_dir_fd
 _NO_NAMES = ("", ".", "..")
 _OPEN_FOLDERS = 16
+_CHUNK = 1 << 20
 
 
 class TargetError(Exception):
@@ -121,17 +122,29 @@ def read(reader: Reader, path: str, limit: int | None = None) -> bytes:
     return data
 
 
+def signed_lines(stream: BinaryIO, size: int) -> Iterator[bytes]:
+    """The lines in the first `size` bytes, which are the signed ones. A stream from S3 has no method for lines.
+
+    Raises:
+        TooLargeError: a line is longer than any record.
+    """
+    rest, tail = size, b""
+    while chunk := stream.read(min(_CHUNK, rest)):
+        rest -= len(chunk)
+        *lines, tail = (tail + chunk).split(b"\n")
+        yield from lines
+        if len(tail) > MANIFEST_BYTES:
+            raise TooLargeError("a line is longer than any record")
+    if tail:
+        yield tail
+
+
 class FolderReader:
     """A folder on this machine. Links are listed and never followed; only regular files are opened."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root, self.name = root, str(root)
         self._folders: dict[str, _Folder] = {}
-
-    @property
-    def name(self) -> str:
-        """The folder's path."""
-        return str(self._root)
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Every file, link, pipe and device below the folder whose path starts with `prefix`."""
@@ -234,12 +247,7 @@ class PartReader:
     """The part of a target below a prefix, as a target of its own."""
 
     def __init__(self, whole: Reader, prefix: str) -> None:
-        self._whole, self._prefix = whole, prefix
-
-    @property
-    def name(self) -> str:
-        """The whole's name, and the prefix."""
-        return f"{self._whole.name}/{self._prefix}"
+        self._whole, self._prefix, self.name = whole, prefix, f"{whole.name}/{prefix}"
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Every file below both prefixes."""

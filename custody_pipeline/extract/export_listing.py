@@ -58,7 +58,7 @@ def night_prefixes(s3: S3Client, place: S3Location, night: date) -> Prefixes:
 def folders_above_years(s3: S3Client, place: S3Location) -> Prefixes:
     """The folders that hold `year=…` folders."""
     found: list[str] = []
-    looked_into, level = 0, [f"{place.key}/" if place.key else ""]
+    looked_into, level = 0, [place.folder]
     for _ in range(MAX_DEPTH):
         below: list[str] = []
         for folder in level:

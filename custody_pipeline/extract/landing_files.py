@@ -19,7 +19,6 @@ from __future__ import annotations
 import base64
 import binascii
 import gzip
-import hashlib
 import os
 import secrets
 import shutil
@@ -41,7 +40,7 @@ from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.night_keys import NO_KEYS, NightKeys
 from custody_pipeline.io.objects import put_file
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.io.whole_file import sync_folder
+from custody_pipeline.io.whole_file import HashedFile, sync_folder
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -160,23 +159,6 @@ class Bucket:
         shutil.rmtree(self._spool, ignore_errors=True)
 
 
-class _Hashing:
-    """A binary file that hashes what is written to it."""
-
-    def __init__(self, target: IO[bytes]):
-        self._target = target
-        self.digest = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: Any) -> int:
-        self.digest.update(data)
-        self.size += len(data)
-        return self._target.write(data)
-
-    def flush(self) -> None:
-        self._target.flush()
-
-
 def line_of(row: int, keys: dict[str, Any], source_uri: str, fetched_at: datetime, doc: Document) -> bytes:
     """One landing line, with its line break."""
     head = orjson.dumps(
@@ -240,7 +222,7 @@ class LandingWriter:
         self._relative = f"{self._base}{f'-{part:04d}' if part > 1 else ''}.ndjson.gz"
         self._spooled = self._place.spool(self._relative)
         self._raw = self._spooled.open("wb")
-        self._hashing = _Hashing(self._raw)
+        self._hashing = HashedFile(self._raw)
         self._sealing = EncryptingFile(self._hashing, self._key) if self._key else None
         self._zip = gzipped(self._sealing or self._hashing)
         self._row = self._adapted = self._written = 0
@@ -255,7 +237,7 @@ class LandingWriter:
         self._raw.flush()
         os.fsync(self._raw.fileno())
         self._raw.close()
-        sha256 = self._hashing.digest.hexdigest()
+        sha256 = self._hashing.sha256.hexdigest()
         uri, local = self._place.put(self._relative, self._spooled, sha256)
         self.files.append(LandedFile(uri, local, sha256, self._hashing.size, self._row, self._adapted))
         self._zip = self._raw = None

@@ -259,7 +259,7 @@ def left_by_seals(
     pending = state.pending.id if state and state.pending else None
     left, under_way = list[Version](), set[str]()
     for version in versions:
-        path = version.key.removeprefix(f"{place.key}/" if place.key else "")
+        path = version.key.removeprefix(place.folder)
         staged = _STAGED.match(path)
         if staged is None or version.marker or not version.latest or staged[1] == pending:
             continue
@@ -304,7 +304,7 @@ def _locks(
     asked = [version for at in _objects(settings, found) for version in versions_of(client, at)]
     if settings.publish_url is not None:
         place, held = S3Location.parse(settings.publish_url), {file.where for file in found if file.kind == "cut"}
-        root = f"{place.key}/" if place.key else ""
+        root = place.folder
         for night in request.nights:
             every = versions_of(client, place / f"cuts/date={night}", below=True)
             asked += [version for version in every if version.key.removeprefix(root) in held]

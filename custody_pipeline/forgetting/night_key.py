@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from custody_pipeline.evidence.cut.forgotten_key import (
+from custody_pipeline.evidence.cut.manifest import CutFile
+from custody_pipeline.evidence.cut.removal import (
     KEY_STATEMENT,
     EncryptedFile,
     KeyStatement,
-    encode_key_statement,
+    encode_statement,
     is_landing,
 )
-from custody_pipeline.evidence.cut.manifest import CutFile
 from custody_pipeline.extract.landing_files import RECEIPTS
 from custody_pipeline.forgetting import places
 from custody_pipeline.forgetting.finder import (
@@ -179,7 +179,7 @@ class KeyForgetting:
             captures=self.request.counts.get("capture", 0),
         )
         path = folder / KEY_STATEMENT
-        path.write_bytes(encode_key_statement(statement))
+        path.write_bytes(encode_statement(statement))
         return [MoreFile(KEY_STATEMENT, path)]
 
 

@@ -17,15 +17,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.forgotten_key import KEY_STATEMENT, KeyStatement, decode_key_statement
-from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, Cut, CutFile, cut_prefix, open_cut
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, Cut, CutFile, cut_prefix, read_cut, read_file
 from custody_pipeline.evidence.cut.removal import (
+    KEY_STATEMENT,
     REMAINS,
     STATEMENT,
     ErasedRecording,
+    KeyStatement,
     RemovedFile,
     RemovedLeaf,
     Statement,
+    decode_key_statement,
     decode_statement,
     encode_statement,
     is_derived,
@@ -34,7 +36,6 @@ from custody_pipeline.evidence.cut.removal import (
     remains_path,
 )
 from custody_pipeline.evidence.log.note import Verifier
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, read
 from custody_pipeline.extract.erased import erase_landing, names_any
 from custody_pipeline.io.night_keys import NO_KEYS, NightKeys
 from custody_pipeline.io.whole_file import sha256_of
@@ -71,8 +72,7 @@ class SealedNight:
         opened = []
         for folder in sorted(found):
             if CUT_JSON in found[folder]:
-                data = read(self.reader, folder + CUT_JSON, MANIFEST_BYTES)
-                opened.append(open_cut(data, read(self.reader, folder + SIGNATURE, NOTE_BYTES), self.keys)[0])
+                opened.append(read_cut(self.reader, folder, self.keys))
         return opened
 
     def there(self, cut: Cut, chosen: Callable[[str], bool]) -> list[CutFile]:
@@ -84,10 +84,9 @@ class SealedNight:
         """The statement of a request, and its cut, if it is sealed."""
         path, decode = (KEY_STATEMENT, decode_key_statement) if request.forget_key else (STATEMENT, decode_statement)
         for cut in reversed(self.cuts()):
-            if cut.file(path) is not None:
-                statement = decode(read(self.reader, cut.prefix + path, MANIFEST_BYTES))
-                if statement.id == request.id:
-                    return cut, statement
+            stated = read_file(self.reader, cut, path)
+            if stated is not None and (statement := decode(stated)).id == request.id:
+                return cut, statement
         return None
 
     def holding(self, ids: Set[str], scratch: Path, revision: int = 10_000) -> Iterator[Holding]:

@@ -47,7 +47,7 @@ _ADVICE = {
 }
 
 
-def kms_client(key: str, raising: Callable[[str], Exception], endpoint_url: str | None = None) -> KMSClient:
+def kms_client(raising: Callable[[str], Exception], key: str, endpoint_url: str | None = None) -> KMSClient:
     """A client in the region that the key's ARN names.
 
     Raises:

@@ -149,7 +149,7 @@ class KmsWrapping:
 
     def __init__(self, key: str) -> None:
         self.under = key
-        self._client = kms_client(key, NightKeyError)
+        self._client = kms_client(NightKeyError, key)
 
     def wrap(self, key: NightKey) -> bytes:
         """Encrypted by KMS, with night and id as the encryption context."""

@@ -215,7 +215,7 @@ def pages_of(client: S3Client, operation: str, **arguments: Any) -> Iterator[dic
 
 def listed(client: S3Client, place: S3Location, prefix: str = "") -> Iterator[tuple[str, ObjectTypeDef]]:
     """Every object below `place` whose path there begins with `prefix`: the path, and S3's entry in the listing."""
-    root = f"{place.key}/" if place.key else ""
+    root = place.folder
     for page in pages_of(client, "list_objects_v2", Bucket=place.bucket, Prefix=root + prefix):
         for found in page.get("Contents", []):
             yield found["Key"].removeprefix(root), found

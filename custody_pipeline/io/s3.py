@@ -41,6 +41,11 @@ class S3Location:
         key = parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else "")
         return cls(parts.netloc, key.rstrip("/"))
 
+    @property
+    def folder(self) -> str:
+        """The beginning of the keys of everything below."""
+        return f"{self.key}/" if self.key else ""
+
     def __truediv__(self, name: str) -> S3Location:
         return S3Location(self.bucket, f"{self.key}/{name}" if self.key else name)
 

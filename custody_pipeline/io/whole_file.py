@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, Any, Self, TypeVar
 
 import msgspec
 
@@ -56,6 +56,43 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class HashedFile:
+    """A file that is hashed while it is written.
+
+    Attributes:
+        sha256: of the bytes so far.
+        size: their number.
+    """
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self._target, self.sha256, self.size = target, hashlib.sha256(), 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be written."""
+        return self._target.closed
+
+    def write(self, data: Any) -> int:
+        """Write bytes, and hash them."""
+        self.sha256.update(data)
+        self.size += len(data)
+        return self._target.write(data)
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self._target.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._target.close()
 
 
 def sync_folder(folder: Path) -> None:

@@ -89,7 +89,7 @@ def produce(
     Raises:
         MatterStateError: nothing is new, a volume's place is taken, or another command acts for the matter.
         RecordNotFoundError: a recording is not sealed.
-        ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.prove`.
+        ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.Prover.each`.
     """
     with register.alone():
         numbers = begun(register, matter, standing, to) or plan(settings, target, matter, register, standing, to)

@@ -5,19 +5,15 @@ Belongs here: requests to Genesys Cloud that change nothing. Does not: the bucke
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from custody_pipeline.extract.gdpr_requests import REQUESTS
 from custody_pipeline.extract.genesys import GenesysClient, entities_of
 from custody_pipeline.extract.genesys_errors import Forbidden, GenesysError
 from custody_pipeline.extract.recordings import RETENTION, retention_pages
 from custody_pipeline.operations.doctor_line import Line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings
 
 # The requests of a night, and the permission for each (from the vendor's API pages).
 _PERMISSIONS = {

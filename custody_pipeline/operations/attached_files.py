@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from botocore.exceptions import BotoCoreError
 
-from custody_pipeline.evidence.package.layout import ATTACHED
+from custody_pipeline.evidence.cut.proof import RecordProof
+from custody_pipeline.evidence.package.layout import ATTACHED, Masked
 from custody_pipeline.evidence.reader import TargetError
 from custody_pipeline.io.whole_file import sha256_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from custody_pipeline.evidence.cut.proof import RecordProof
-    from custody_pipeline.evidence.package.layout import Masked
-    from custody_pipeline.operations.verification import BucketMedia
+from custody_pipeline.operations.verification import BucketMedia
 
 _URIS = {"audio": ("object_uri", "object_version_id"), "documents": ("sidecar_uri", None)}
 

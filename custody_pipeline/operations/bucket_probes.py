@@ -6,8 +6,9 @@ Belongs here: requests to S3 that leave nothing behind, and what its refusals me
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -22,14 +23,10 @@ from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.operations.doctor_line import Line
 from custody_pipeline.operations.endings import without_answer
 from custody_pipeline.operations.lock_probe import probe_lock
+from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import date
-
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.settings import Settings
 
 _READING = "s3:ListBucket, s3:GetObject"
 # S3's codes, and those of answers to HEAD, which have no body to name one.
@@ -136,10 +133,8 @@ def _conditional_writes(client: S3Client, place: S3Location, check: str, setting
 
 
 def _probe(client: S3Client, place: S3Location, settings: Settings) -> Iterator[Line]:
-    mode = settings.lock_mode or "GOVERNANCE"
     try:
-        for attempt in probe_lock(client, place, mode):
-            yield Line(f"probe: {attempt.name}", "ok" if attempt.ok else "not ok", attempt.found, attempt.advice)
+        yield from probe_lock(client, place, settings.lock_mode or "GOVERNANCE")
     except BotoCoreError as error:
         yield Line("probe", "not ok", *without_answer(error))
 
@@ -174,13 +169,8 @@ def refusal(check: str, variable: str, permissions: str, error: ClientError | Bo
     return Line(check, "not ok", f"{code}: {error.operation_name}", advice)
 
 
-def _below(place: S3Location) -> str:
-    """The prefix that the night lists: credentials may be limited to it."""
-    return f"{place.key}/" if place.key else ""
-
-
 def _listed(client: S3Client, place: S3Location) -> str:
-    page = next(pages_of(client, "list_objects_v2", Bucket=place.bucket, Prefix=_below(place), MaxKeys=1))
+    page = next(pages_of(client, "list_objects_v2", Bucket=place.bucket, Prefix=place.folder, MaxKeys=1))
     listed = page.get("Contents", [])
     if not listed:
         return f"{place} can be listed, and is empty"
@@ -217,7 +207,7 @@ def _first_night(client: S3Client, place: S3Location, first: date | None) -> Lin
 
 
 def _versions(client: S3Client, place: S3Location) -> str:
-    next(pages_of(client, "list_object_versions", Bucket=place.bucket, Prefix=_below(place), MaxKeys=1))
+    next(pages_of(client, "list_object_versions", Bucket=place.bucket, Prefix=place.folder, MaxKeys=1))
     return "overwritten and deleted objects can be listed"
 
 
@@ -255,7 +245,7 @@ def _lock(client: S3Client, place: S3Location, settings: Settings) -> Line:
 
 
 def _clock(client: S3Client, place: S3Location) -> Line:
-    listing = client.list_objects_v2(Bucket=place.bucket, Prefix=_below(place), MaxKeys=1)
+    listing = client.list_objects_v2(Bucket=place.bucket, Prefix=place.folder, MaxKeys=1)
     answer = listing["ResponseMetadata"]["HTTPHeaders"].get("date")
     server = http_date(answer or "")
     if server is None:

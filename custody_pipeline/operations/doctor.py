@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from botocore.exceptions import BotoCoreError, ClientError
 from filelock import Timeout
@@ -21,14 +21,9 @@ from custody_pipeline.operations.api_probes import organization
 from custody_pipeline.operations.bucket_probes import export_bucket, publish_bucket, refusal, shared_buckets
 from custody_pipeline.operations.doctor_line import Line
 from custody_pipeline.publish.sealing import TimestampUnavailableError, load_signing_key, signing_verifiers, timestamper
-from custody_pipeline.settings import SettingsError, load_settings
+from custody_pipeline.settings import Settings, SettingsError, load_settings
 from custody_pipeline.settings.kinds import without_login
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from custody_pipeline.settings import Settings
 
 _MINIMUM_FREE_BYTES = 2 * 1024**3
 

@@ -15,7 +15,7 @@ import orjson
 
 from custody_pipeline.fleet.overview import analyst_database, record_acts
 from custody_pipeline.models.mapping_file import load_mapping
-from custody_pipeline.operations.status import nights_not_published
+from custody_pipeline.operations.summary import nights_not_published
 from custody_pipeline.publish.completeness import completeness_of
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.ledger import Act, Actor

@@ -9,21 +9,19 @@ stays in a bucket without Object Lock.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
 
 from custody_pipeline.io.objects import error_code
+from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.operations.doctor_line import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.io.s3 import S3Location
 
 PROBE_RETENTION = timedelta(minutes=10)
 _BODY = b"custody doctor --probe-lock\n"
@@ -31,17 +29,7 @@ _BODY = b"custody doctor --probe-lock\n"
 LockMode = Literal["GOVERNANCE", "COMPLIANCE"]
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One attempt, and whether the bucket answered as required."""
-
-    name: str
-    ok: bool
-    found: str
-    advice: str
-
-
-def probe_lock(client: S3Client, place: S3Location, mode: LockMode) -> Iterator[Attempt]:
+def probe_lock(client: S3Client, place: S3Location, mode: LockMode) -> Iterator[Line]:
     """Lock a fresh object in `mode`, then try to overwrite it, to shorten its retention and to delete it.
 
     Raises:
@@ -52,19 +40,15 @@ def probe_lock(client: S3Client, place: S3Location, mode: LockMode) -> Iterator[
     until = datetime.now(UTC) + PROBE_RETENTION
     try:
         locked, version = True, _put(client, where, ObjectLockMode=mode, ObjectLockRetainUntilDate=until)
-        yield Attempt("lock a new object", True, f"{at} is locked ({mode})", "")
+        yield Line("probe: lock a new object", "ok", f"{at} is locked ({mode})")
     except ClientError as error:
         locked = False
-        yield Attempt(
-            "lock a new object",
-            False,
-            error_code(error),
-            "Create the bucket with Object Lock, and allow s3:PutObject and s3:PutObjectRetention.",
-        )
+        advice = "Create the bucket with Object Lock, and allow s3:PutObject and s3:PutObjectRetention."
+        yield Line("probe: lock a new object", "not ok", error_code(error), advice)
         try:
             version = _put(client, where)
         except ClientError as refused:
-            yield Attempt("write", False, error_code(refused), "Allow s3:PutObject.")
+            yield Line("probe: write", "not ok", error_code(refused), "Allow s3:PutObject.")
             return
     try:
         yield _refused(
@@ -78,7 +62,7 @@ def probe_lock(client: S3Client, place: S3Location, mode: LockMode) -> Iterator[
         _clean_up(client, where, None if locked else version)
 
 
-def _against_lock(client: S3Client, which: dict[str, Any], mode: LockMode, until: datetime) -> Iterator[Attempt]:
+def _against_lock(client: S3Client, which: dict[str, Any], mode: LockMode, until: datetime) -> Iterator[Line]:
     shorter: Any = {"Mode": mode, "RetainUntilDate": until - PROBE_RETENTION / 2}
     keeps = "The server does not keep its locks: seal into another bucket."
     yield _refused("shorten the lock", lambda: client.put_object_retention(**which, Retention=shorter), keeps)
@@ -95,17 +79,17 @@ def _put(client: S3Client, where: dict[str, Any], **more: Any) -> str | None:
     return client.put_object(**where, Body=_BODY, ChecksumAlgorithm="SHA256", **more).get("VersionId")
 
 
-def _refused(name: str, attempt: Callable[[], object], advice: str) -> Attempt:
+def _refused(name: str, attempt: Callable[[], object], advice: str) -> Line:
+    check = f"probe: {name}"
     try:
         attempt()
     except ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         if 400 <= status < 500:
-            return Attempt(name, True, f"refused ({error_code(error)})", "")
-        return Attempt(
-            name, False, f"the server failed ({error_code(error)})", "Run custody doctor --probe-lock again."
-        )
-    return Attempt(name, False, "the bucket let it happen", advice)
+            return Line(check, "ok", f"refused ({error_code(error)})")
+        found = f"the server failed ({error_code(error)})"
+        return Line(check, "not ok", found, "Run custody doctor --probe-lock again.")
+    return Line(check, "not ok", "the bucket let it happen", advice)
 
 
 def _clean_up(client: S3Client, where: dict[str, Any], version: str | None) -> None:

@@ -185,7 +185,7 @@ def _select(con: duckdb.DuckDBPyConnection, scope: Scope) -> None:
 
 def _report(con: duckdb.DuckDBPyConnection, scope: Scope) -> NightReport:
     nights = _nights(con, scope)
-    sources = _sources(con, scope)
+    sources = rows_of(con, query("report/sources"), {"first": scope.first, "last": scope.last})
     collected = [night for night in nights if night["collected"]]
     statuses = dict(con.execute("SELECT custody_status, count(*) FROM report_recordings GROUP BY 1").fetchall())
     unexplained = sum(night["unexplained"] for night in collected)
@@ -236,10 +236,6 @@ def _claim(night: dict[str, Any]) -> str | None:
     """A night's claim, as `verdict` takes it. A failed run leaves that of the run before it."""
     claim: str | None = "failed" if night["state"] == "failed" else night["completeness"]
     return claim if night["collected"] else None
-
-
-def _sources(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
-    return rows_of(con, query("report/sources"), {"first": scope.first, "last": scope.last})
 
 
 def _reasons(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:

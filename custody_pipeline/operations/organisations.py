@@ -3,7 +3,7 @@
 Only the pointers below `current/` of each published prefix are read. The page therefore needs neither a home nor a
 database of an organisation, and shows no recording.
 
-Belongs here: reading the list and the pointers, and the page. Does not: an organisation's own nights (status.py).
+Belongs here: reading the list and the pointers, and the page. Does not: an organisation's own nights (summary.py).
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-import msgspec
-
 from custody_pipeline.distribution import PACKAGE_DIR
-from custody_pipeline.evidence.cut.manifest import Revision
-from custody_pipeline.evidence.reader import POINTER_BYTES, TargetError, read
+from custody_pipeline.evidence.reader import TargetError
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.pages import render
 from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.current_copies import PointerError, pointer_path, read_pointer
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.night_states import DUE_AFTER
 
@@ -46,13 +44,6 @@ class PublishedNight:
     night: date
     words: str
     revision: int | None
-
-
-class _Pointer(msgspec.Struct):
-    """The content of `current/date=….json`, as far as it is shown. Earlier versions wrote true for a complete night."""
-
-    revision: Revision
-    complete: str | bool | None = None
 
 
 @dataclass(frozen=True)
@@ -109,20 +100,17 @@ def _row(settings: Settings, organisation: Organisation, days: list[date]) -> Ro
     try:
         there = {entry.path for entry in reader.list("current/")}
         return Row(organisation.name, tuple(_nights(reader, there, days)))
-    except (TargetError, FileNotFoundError) as error:
+    except (PointerError, TargetError, FileNotFoundError) as error:
         return Row(organisation.name, problem=str(error))
 
 
 def _nights(reader: S3Reader, there: set[str], days: list[date]) -> Iterator[PublishedNight]:
     for day in days:
-        path = f"current/date={day}.json"
+        path = pointer_path(day)
         if path not in there:
             yield PublishedNight(day, "missing", None)
             continue
-        try:
-            told = msgspec.json.decode(read(reader, path, POINTER_BYTES), type=_Pointer)
-        except (ValueError, RecursionError) as error:
-            raise TargetError(f"{reader.name}/{path} is no pointer to a night ({error})") from error
+        told = read_pointer(reader, path)
         yield PublishedNight(day, _WORDS.get(str(told.complete), "not established"), told.revision)
 
 

@@ -75,7 +75,7 @@ def package(
 
     Raises:
         PackageError: the folder exists, or a recording of it was erased meanwhile.
-        RecordNotFoundError, ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.prove`.
+        RecordNotFoundError, ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.Prover.each`.
         SettingsError, WarehouseError: see there.
     """
     folder = folder.absolute()
@@ -189,7 +189,7 @@ def _fill(
     total: int | None,
 ) -> Made:
     """Fetch and write every item, and remove other files of an earlier attempt. Returns what `Made` counts."""
-    made, lost = Made("", Counter(), 0), list[_Lost]()
+    made, lost = Made("", Counter(), 0), list[tuple[Absent, str, Path]]()
     left = {path.name for path in (draft / "data/audio").iterdir()}
     media, before = BucketMedia(settings), frozenset(left)
 
@@ -206,24 +206,24 @@ def _fill(
         writer.record(written)
         for file in files:
             if file.is_here:
-                writer.attached(file.place, str(file.sha256), file.size)
+                writer.list_file(file.place, str(file.sha256), file.size)
                 left.discard(file.path.name)
                 continue
             row = item.masked.row if item.masked else item.proof.row
             absent = Absent.of(row, file.kind, item.name, file.why, _SENTENCES)
             if file.kind == "documents" and absent.sha256:
-                lost.append(_Lost(absent, item.key[0], file.path))
+                lost.append((absent, item.key[0], file.path))
             else:
                 leave_out(absent)
         packed(item, next(file for file in files if file.kind == "audio"))
-    sealed = ((document.path, document.night, str(document.absent.sha256)) for document in lost)
+    # A document that the bucket no longer has as it was sealed may be in a sealed landing file.
+    sealed = ((path, night, str(absent.sha256)) for absent, night, path in lost)
     write_sealed(settings, reader, keys, sealed, ("export_sidecars",))
-    for document in lost:
-        if document.path.exists():
-            place = document.path.relative_to(draft).as_posix()
-            writer.attached(place, str(document.absent.sha256), document.path.stat().st_size)
+    for absent, _, path in lost:
+        if path.exists():
+            writer.list_file(path.relative_to(draft).as_posix(), str(absent.sha256), path.stat().st_size)
         else:
-            leave_out(document.absent)
+            leave_out(absent)
     if total:
         report("packaging", total, total)
     for name in left:
@@ -250,15 +250,6 @@ def _named(proofs: Iterable[RecordProof]) -> Iterator[Item]:
             name = f"{wanted}-{number}"
         taken.add(name.casefold())
         yield Item(name, proof)
-
-
-@dataclass(frozen=True)
-class _Lost:
-    """A document that the bucket no longer has as it was sealed: a sealed landing file may have it."""
-
-    absent: Absent
-    night: str
-    path: Path
 
 
 def _rotations(reader: Reader, keys: Sequence[Verifier]) -> list[bytes]:

@@ -22,14 +22,14 @@ import msgspec
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.evidence.cut.manifest import RECORDS, Cut, Receipt
+from custody_pipeline.evidence.cut.manifest import RECORDS, TABLE, Cut, Receipt, read_file
 from custody_pipeline.evidence.cut.removal import STATEMENT, decode_statement, remains_path
-from custody_pipeline.evidence.reader import read
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.landing_files import RECEIPTS, Folder, LandingWriter
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.io.objects import pages_of
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.run import materialize, prepare, run_models
@@ -93,9 +93,8 @@ def unknown_nights(settings: Settings) -> list[str]:
     ):
         return []
     place, client = S3Location.parse(settings.publish_url), s3_client(settings)
-    prefix = f"{place.key}/{CUTS}" if place.key else CUTS
     with suppress(BotoCoreError, ClientError):  # the night itself reports that the bucket cannot be read
-        pages = pages_of(client, "list_objects_v2", Bucket=place.bucket, Prefix=prefix, Delimiter="/")
+        pages = pages_of(client, "list_objects_v2", Bucket=place.bucket, Prefix=place.folder + CUTS, Delimiter="/")
         found = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", [])]
         return [folder.rstrip("/").rpartition("date=")[2] for folder in found]
     return []
@@ -119,7 +118,8 @@ def rebuild(settings: Settings, mapping: TagMapping, say: Callable[[str], None])
 
     Raises:
         WarehouseBusyError: a run has the warehouse.
-        RebuildError: there is a warehouse, or a cut lacks a landing file that it states.
+        RebuildError: there is a warehouse, or a cut lacks a landing file that it states, or has an altered table.
+        CutAlteredError: a statement of an erasure is altered.
         botocore.exceptions.BotoCoreError, ClientError, TargetError: S3 cannot be read.
     """
     # A run that begins meanwhile would make a warehouse of its own, and lose it at the end of the rebuild.
@@ -250,12 +250,13 @@ def _as_landed(sources: Sources, cut: Cut, receipt: Receipt) -> dict[str, Any]:
     for name in ("started_at", "finished_at", "data_available_until"):
         told[name] = told[name] and told[name].removesuffix("Z")
     files = [file for path in told.pop("landing") if (file := cut.file(path))]
-    root = sources.settings.landing
+    # `landing/<resource>/<name>` → `<resource>/date=…/<name>`
+    uris = [f"{sources.settings.landing}/{file.path.split('/')[1]}/date={cut.night}/{Path(file.path).name}"
+            for file in files]  # fmt: skip
     return {
         **told,
         "landing_files": [
-            {"uri": f"{root}/{_relative(file.path, cut.night)}", "sha256": file.sha256, "bytes": file.bytes}
-            for file in files
+            {"uri": uri, "sha256": file.sha256, "bytes": file.bytes} for uri, file in zip(uris, files, strict=True)
         ],
         "collector": cut.collector,
         "organization_id": cut.organization_id,
@@ -263,12 +264,6 @@ def _as_landed(sources: Sources, cut: Cut, receipt: Receipt) -> dict[str, Any]:
         "tool_version": cut.tool_version,
         "git_revision": cut.git_revision,
     }
-
-
-def _relative(path: str, night: str) -> str:
-    """`landing/<resource>/<name>` → `<resource>/date=…/<name>`."""
-    _, resource, name = path.split("/")
-    return f"{resource}/date={night}/{name}"
 
 
 def _moment(text: str | None) -> datetime:
@@ -298,19 +293,19 @@ def _rows_of(sources: Sources, night: date, cut: Cut) -> Path:
     """A local copy of a cut's table, or of its remaining records if part of it was erased."""
     kept = remains_path(cut.revision, RECORDS)
     with suppress(ClientError):
-        return _table_of(sources, cut, "chain_of_custody")
+        return _sealed_file(sources, cut, TABLE)
     for holder in (one.cut for one in reversed(sources.cuts[night]) if one.cut.file(kept)):
         with suppress(ClientError):
-            found = on_this_machine(sources.client, str(sources.place / f"{holder.prefix}{kept}"), sources.folder())
-            return under_its_name(found, kept)
+            return under_its_name(_sealed_file(sources, holder, kept), kept)
     raise RebuildError(f"{sources.place / cut.prefix} lacks its table, and no later revision keeps what remains of it")
 
 
 def _restore_request(sources: Sources, cut: Cut) -> None:
     """Keep a request for erasure that a cut states, so that its conversations are not collected again."""
-    if cut.file(STATEMENT) is None:
+    stated = read_file(S3Reader(sources.client, sources.place), cut, STATEMENT)
+    if stated is None:
         return
-    told = decode_statement(read(S3Reader(sources.client, sources.place), cut.prefix + STATEMENT))
+    told = decode_statement(stated)
     known = next((request for request in requests_of(sources.settings) if request.id == told.id), None)
     rows = {Tombstone(told.night, item.conversation_id, item.recording_id) for item in told.recordings}
     request = Request(
@@ -340,13 +335,17 @@ def _restore_acts(con: duckdb.DuckDBPyConnection, sources: Sources, newest: Cut)
         WHERE action IN {(*NO_CONTENT, "erased", "held", "packaged", "released")} AND action <> 'published'
             AND (action <> 'exception' OR what = 'run was killed' OR what SIMILAR TO 'step .* failed')
         """,
-        [str(_table_of(sources, newest, "custody_events"))],
+        [str(_sealed_file(sources, newest, "data/custody_events.parquet"))],
     )
 
 
-def _table_of(sources: Sources, cut: Cut, table: str) -> Path:
-    """A local copy of a cut's Parquet file."""
-    return on_this_machine(sources.client, str(sources.place / f"{cut.prefix}data/{table}.parquet"), sources.folder())
+def _sealed_file(sources: Sources, cut: Cut, path: str) -> Path:
+    """A local copy of a file of a cut."""
+    at, sealed = sources.place / f"{cut.prefix}{path}", cut.file(path)
+    found = on_this_machine(sources.client, str(at), sources.folder())
+    if sealed is None or sha256_of(found) != sealed.sha256:
+        raise RebuildError(f"{at} is not the file that was sealed; restore its version")
+    return found
 
 
 def differing_tables(con: duckdb.DuckDBPyConnection, night: date, cut: Cut) -> tuple[str, ...]:

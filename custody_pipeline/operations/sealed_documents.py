@@ -9,27 +9,19 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, CutError, open_cut
-from custody_pipeline.evidence.log.note import NoteError
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetError, read
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, CutError, CutFile, read_cut
+from custody_pipeline.evidence.log.note import NoteError, Verifier
+from custody_pipeline.evidence.reader import Reader, TargetError, read
 from custody_pipeline.extract.landing_files import LandingError, content_of
 from custody_pipeline.io.encrypted_files import EncryptedFileError, opened_bytes
-from custody_pipeline.io.night_keys import NightKeyError, night_keys_of
+from custody_pipeline.io.night_keys import NightKeyError, NightKeys, night_keys_of
 from custody_pipeline.operations.verification import open_target, public_keys
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
-
-    from custody_pipeline.evidence.cut.manifest import CutFile
-    from custody_pipeline.evidence.log.note import Verifier
-    from custody_pipeline.evidence.reader import Reader
-    from custody_pipeline.io.night_keys import NightKeys
-    from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings
 
 
 def write_conversations(settings: Settings, target: str, wanted: Iterable[tuple[Path, str, str]]) -> list[Path]:
@@ -76,9 +68,7 @@ def _sealed_landing(
         if folder == entry.path:
             continue
         with suppress(NoteError, CutError, TargetError, FileNotFoundError):
-            data = read(reader, entry.path, MANIFEST_BYTES)
-            cut, _ = open_cut(data, read(reader, folder + SIGNATURE, NOTE_BYTES), keys)
-            for file in cut.files:
+            for file in read_cut(reader, folder, keys).files:
                 if file.path.startswith(places):
                     yield folder + file.path, file
 

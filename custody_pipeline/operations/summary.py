@@ -1,20 +1,25 @@
-"""A night in numbers, from its tables.
+"""A night in numbers, from its tables, and `custody status`: every expected night.
 
-Belongs here: counting. Does not: printing (cli).
+Belongs here: counting. Does not: printing (cli), which nights are expected (warehouse/night_states.py), the story of a
+single recording (explain.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any
 
 import duckdb
 
+from custody_pipeline.fleet.overview import overview
 from custody_pipeline.fleet.warehouse_of import warehouse_of
 from custody_pipeline.publish.completeness import completeness_of
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.sql_text import table_columns
+from custody_pipeline.warehouse.connection import WarehouseError
+from custody_pipeline.warehouse.night_states import NOT_PUBLISHED, NightState, night_states
+from custody_pipeline.warehouse.sql_text import rows_of, table_columns
 
 
 @dataclass(frozen=True)
@@ -90,67 +95,78 @@ def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary |
     """The numbers of `night`; None if it has no rows and was never published."""
     if not table_columns(con, "custody.chain_of_custody"):
         return None  # no night was modelled yet
-    bound = {"night": night}
-    statuses = dict(
-        con.execute(
-            "SELECT custody_status, count(*) FROM custody.chain_of_custody WHERE partition_date = $night GROUP BY 1",
-            bound,
-        ).fetchall()
+
+    def rows(sql: str) -> list[tuple[Any, ...]]:
+        return con.execute(sql, {"night": night}).fetchall()
+
+    counted = "count(*) FROM custody.chain_of_custody WHERE partition_date = $night GROUP BY 1 ORDER BY 1"
+    statuses = dict(rows(f"SELECT custody_status, {counted}"))
+    publications = rows(
+        "SELECT revision, files FROM raw.publications WHERE partition_date = $night ORDER BY revision DESC LIMIT 1"
     )
-    publication = con.execute(
-        """
-        SELECT revision, files FROM raw.publications
-        WHERE partition_date = $night ORDER BY revision DESC LIMIT 1
-        """,
-        bound,
-    ).fetchone()
-    if not statuses and publication is None:
+    if not statuses and not publications:
         return None
-    tags = con.execute(
-        "SELECT custom_data_state, count(*) FROM custody.chain_of_custody WHERE partition_date = $night "
-        "GROUP BY 1 ORDER BY 1",
-        bound,
-    ).fetchall()
-    reasons = con.execute(
+    tags = rows(f"SELECT custom_data_state, {counted}")
+    reasons = rows_of(
+        con,
         """
         SELECT reason, severity, count(DISTINCT (conversation_id, recording_id)) AS recordings, recoverable
         FROM custody.gaps WHERE partition_date = $night
         GROUP BY ALL ORDER BY recordings DESC, reason, recoverable
         """,
-        bound,
-    ).fetchall()
-    state = con.execute("SELECT state FROM custody.nights WHERE partition_date = $night", bound).fetchone()
+        {"night": night},
+    )
+    states = rows("SELECT state FROM custody.nights WHERE partition_date = $night")
     stated = completeness_of(con, night)
-    balance = con.execute(
+    ((expected, present, explained, unexplained),) = rows(
         """
         SELECT coalesce(max(expected), 0), coalesce(max(present), 0), coalesce(max(explained), 0),
                coalesce(sum(unexplained), 0)
         FROM custody.reconciliation WHERE partition_date = $night AND source = 'recordings'
-        """,
-        bound,
-    ).fetchone() or (0, 0, 0, 0)
+        """
+    )
     return NightSummary(
         night=night,
         recordings=sum(statuses.values()),
         complete=statuses.get("complete", 0),
         gaps=statuses.get("gap", 0),
         excluded=statuses.get("excluded", 0),
-        expected=int(balance[0]),
-        present=int(balance[1]),
-        explained=int(balance[2]),
-        unexplained=int(balance[3]),
-        state=state[0] if state else None,
+        expected=int(expected),
+        present=int(present),
+        explained=int(explained),
+        unexplained=int(unexplained),
+        state=states[0][0] if states else None,
         tags={str(state): number for state, number in tags},
-        reasons=[
-            {"reason": reason, "severity": severity, "recordings": number, "recoverable": recoverable}
-            for reason, severity, number, recoverable in reasons
-        ],
-        revision=publication[0] if publication else None,
+        reasons=reasons,
+        revision=publications[0][0] if publications else None,
         completeness=stated.completeness,
         not_whole={
             source.source: source.state
             for source in stated.coverage
             if source.state != "whole" and (source.needed or source.state != "not_asked")
         },
-        files=list(publication[1]) if publication else [],
+        files=list(publications[0][1]) if publications else [],
     )
+
+
+def nights(settings: Settings) -> list[NightSummary]:
+    """Summaries of all nights, newest first, including failed nights and nights that nobody collected."""
+    with overview(settings) as con:
+        return [_summary(con, night, found) for night, found in reversed(night_states(con, settings).items())]
+
+
+def nights_not_published(settings: Settings) -> set[date]:
+    """Nights that nobody collected or whose last run failed, as far as they are known without waiting.
+
+    The analysts' snapshot does not show them: no snapshot is written after such a night.
+    """
+    # A night that is running holds the warehouse.
+    with suppress(WarehouseError, OSError), overview(settings, lock_timeout=0) as con:
+        if con is not None:
+            return {night for night, now in night_states(con, settings).items() if now.state in NOT_PUBLISHED}
+    return set()
+
+
+def _summary(con: duckdb.DuckDBPyConnection | None, night: date, found: NightState) -> NightSummary:
+    there = night_summary(con, night) if con is not None and found.state != "missing" else None
+    return replace(there or NightSummary(night), state=found.state, detail=found.detail)

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import BinaryIO
 
 from custody_pipeline.evidence.cut.manifest import cut_prefix
-from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX, prove
+from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX, Prover
 from custody_pipeline.evidence.log.keys import SigningKeyError, parse_public_keys
 from custody_pipeline.evidence.log.note import ED25519, Verifier
 from custody_pipeline.evidence.package.check import is_package, verify_package
@@ -268,8 +268,7 @@ def write_proofs(settings: Settings, target: str, recording_id: str, keys: Seque
     if not verifiers:
         raise SettingsError(f"{target}: no key is known for it; name the log's public key with --key")
     written = []
-    proofs = prove(open_target(settings, target), recording_id, verifiers)
-    for number, proof in enumerate(proofs, 1):
+    for number, proof in enumerate(list(Prover(open_target(settings, target), verifiers).each([recording_id])), 1):
         name = "".join(character if character.isalnum() or character in "-_" else "_" for character in recording_id)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}{f'-{number}' if number > 1 else ''}{PROOF_SUFFIX}"

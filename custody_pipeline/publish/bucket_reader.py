@@ -5,22 +5,20 @@ Belongs here: listing and opening. Does not: what the files mean (evidence/), wr
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO, IOBase
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.response import StreamingBody
 
 from custody_pipeline.evidence.reader import Entry, ObjectLock, TargetError
 from custody_pipeline.io.objects import ABSENT, NO_LOCK, error_code, listed
+from custody_pipeline.io.s3 import S3Location
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
-
-    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.io.s3 import S3Location
 
 _IN_MEMORY_BYTES = 8 << 20
 _LOCK_HEADERS = ("ObjectLockMode", "ObjectLockRetainUntilDate", "ObjectLockLegalHoldStatus")
@@ -30,14 +28,8 @@ class S3Reader:
     """Read access to everything below a prefix (the protocols `evidence.reader.Reader` and `LockReader`)."""
 
     def __init__(self, client: S3Client, place: S3Location) -> None:
-        self._client = client
-        self._place = place
+        self._client, self._place, self.name = client, place, str(place)
         self._locks: dict[str, Mapping[str, Any]] = {}
-
-    @property
-    def name(self) -> str:
-        """The prefix as an `s3://` URL."""
-        return str(self._place)
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Every object whose key continues the prefix with `prefix`."""

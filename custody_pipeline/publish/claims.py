@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -34,19 +35,15 @@ from botocore.exceptions import ClientError
 from custody_pipeline.evidence.cut.manifest import Clock
 from custody_pipeline.evidence.cut.seal import CLAIM, SEALING, Agreed, Bundle, Claimed
 from custody_pipeline.evidence.log.checkpoint import Head
-from custody_pipeline.evidence.log.note import NoteError, parse, sign
+from custody_pipeline.evidence.log.note import NoteError, Signer, parse, sign
 from custody_pipeline.evidence.reader import CLAIM_BYTES
 from custody_pipeline.io.clock import http_date
 from custody_pipeline.io.concurrency import batches
 from custody_pipeline.io.objects import REFUSED, error_code, get_object, put_bytes
+from custody_pipeline.io.s3 import S3Location
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.evidence.log.note import Signer
-    from custody_pipeline.io.s3 import S3Location
 
 _NOTE = "custody-claim/v1"
 _JSON = "application/json"

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import orjson
 
-from custody_pipeline.evidence.cut.manifest import CUT_JSON, REPORT, CutFile
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, REPORT, Completeness, Cut, CutError, CutFile, Revision
 from custody_pipeline.evidence.cut.workbook import WORKBOOK
+from custody_pipeline.evidence.reader import POINTER_BYTES, TooLargeError, read
 from custody_pipeline.evidence.verify.copies import TOPS
 from custody_pipeline.io.objects import Stored, Uploads, copy_object, digest, head, listed, put_bytes
 from custody_pipeline.io.s3 import S3Location
@@ -30,8 +31,6 @@ from custody_pipeline.publish.tables import COMPRESSED, SUFFIXES, file_name
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.evidence.cut.manifest import Completeness, Cut
 
 CONTENT_TYPES: dict[str, str] = {
     ".parquet": "application/vnd.apache.parquet",
@@ -84,6 +83,48 @@ class Publication:
     report: tuple[CutFile, ...] = ()
     changed: bool = True
     repaired: tuple[str, ...] = ()
+
+
+class PointerError(CutError):
+    """A file below `current/` is no pointer to a night."""
+
+
+class NamedFile(msgspec.Struct):
+    """A file that a pointer names."""
+
+    table_name: str
+    format: str
+
+
+class Pointer(msgspec.Struct):
+    """The content of `current/date=….json`. It is not signed. `complete`: earlier versions wrote true or false."""
+
+    night: date
+    revision: Revision
+    complete: str | bool | None = None
+    files: tuple[NamedFile, ...] = ()
+
+
+def pointer_path(night: date) -> str:
+    """The path of a night's pointer below the published prefix."""
+    return f"current/date={night}.json"
+
+
+def read_pointer(reader: S3Reader, path: str) -> Pointer:
+    """A pointer, whose night is the one in its name.
+
+    Raises:
+        PointerError: it is none.
+        FileNotFoundError, TargetError: it is missing, or cannot be read.
+    """
+    try:
+        pointer = msgspec.json.decode(read(reader, path, POINTER_BYTES), type=Pointer)
+        if path != pointer_path(pointer.night):
+            raise ValueError(f"it is of {pointer.night}")
+    except (ValueError, RecursionError, TooLargeError) as error:
+        what = f"{reader.name}/{path} is no pointer to a night ({error})"
+        raise PointerError(f"{what}; run the night again: that writes it") from error
+    return pointer
 
 
 def publication_of(
@@ -148,7 +189,7 @@ def switch(client: S3Client, place: S3Location, publication: Publication, *, onl
     if publication.revision > 1 and not only_damaged:
         _remove_other_pages(client, place, publication)
     pointer = _pointer(publication)
-    at = place / f"current/date={publication.night}.json"
+    at = place / pointer_path(publication.night)
     there = head(client, at) if only_damaged else None
     if there is None or digest(client, there) != hashlib.sha256(pointer).hexdigest():
         put_bytes(client, pointer, at, ContentType="application/json")

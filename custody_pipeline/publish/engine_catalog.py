@@ -10,14 +10,11 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Any
 
-import msgspec
-
-from custody_pipeline.evidence.cut.manifest import Revision, cut_prefix
-from custody_pipeline.evidence.reader import POINTER_BYTES, TooLargeError, read
+from custody_pipeline.evidence.cut.manifest import cut_prefix
 from custody_pipeline.io.s3 import S3Location, new_session, s3_client
 from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.current_copies import current_key
+from custody_pipeline.publish.current_copies import current_key, read_pointer
 from custody_pipeline.publish.live import live_key
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.content_hash import LIVE_TABLES, PUBLISHED_TABLES
@@ -117,10 +114,12 @@ def register_iceberg(settings: Settings, catalog_name: str, namespace: str) -> d
 
     Raises:
         CatalogError: pyiceberg is not installed, or does not know the catalogue.
+        PointerError: a file below `current/` is no pointer to a night.
     """
     try:
         from pyiceberg.catalog import load_catalog
         from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError
+        from pyiceberg.io import load_file_io
     except ImportError as error:
         raise CatalogError("pyiceberg is not installed: pip install 'custody-pipeline[catalog]'") from error
     place = S3Location.parse(settings.require("publish_url"))
@@ -148,7 +147,7 @@ def register_iceberg(settings: Settings, catalog_name: str, namespace: str) -> d
             if not files:
                 continue
             table = catalog.create_table(
-                identifier, schema=_schema(table_io(catalog), files.values()), properties=_KEPT
+                identifier, schema=_schema(load_file_io(catalog.properties), files.values()), properties=_KEPT
             )
         registered[name] = _bring_up_to_date(table, files)
     return registered
@@ -160,13 +159,6 @@ _KEPT = {
     "history.expire.max-snapshot-age-ms": str(100 * 366 * 24 * 3600 * 1000),
     "write.metadata.delete-after-commit.enabled": "false",
 }
-
-
-def table_io(catalog: Any) -> Any:
-    """How the catalogue reads files."""
-    from pyiceberg.io import load_file_io
-
-    return load_file_io(catalog.properties)
 
 
 def _schema(io: Any, files: Iterable[str]) -> Any:
@@ -197,35 +189,11 @@ def _bring_up_to_date(table: Any, files: dict[str, str]) -> list[str]:
     return sorted(new)
 
 
-class _NamedFile(msgspec.Struct):
-    table_name: str
-    format: str
-
-
-class _Pointer(msgspec.Struct):
-    """The content of `current/date=….json`. It is not signed, so its night must be the one in its name."""
-
-    night: date
-    revision: Revision
-    files: tuple[_NamedFile, ...]
-
-
 def _pointers(settings: Settings, place: S3Location) -> Iterator[tuple[str, int, set[str]]]:
-    """(night, revision, tables) of each night that is published.
-
-    Raises:
-        CatalogError: a pointer is none.
-    """
+    """(night, revision, tables) of each night that is published. Raises PointerError."""
     reader = S3Reader(s3_client(settings), place)
     for entry in reader.list("current/"):
-        try:
-            told = msgspec.json.decode(read(reader, entry.path, POINTER_BYTES), type=_Pointer)
-            if entry.path != f"current/date={told.night}.json":
-                raise ValueError(f"it is of {told.night}")
-        except (ValueError, RecursionError, TooLargeError) as error:
-            raise CatalogError(
-                f"{place / entry.path} is no pointer to a night ({error}); run the night again"
-            ) from error
+        told = read_pointer(reader, entry.path)
         yield str(told.night), told.revision, {file.table_name for file in told.files if file.format == "parquet"}
 
 

@@ -6,17 +6,14 @@ changes no value.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from custody_pipeline.evidence.cut.csv_text import csv_header, csv_records
-from custody_pipeline.evidence.cut.records import concatenated, text_column, utf8
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from custody_pipeline.evidence.cut.records import concatenated, is_text, text_columns, utf8
 
 # Characters that spreadsheets evaluate, or skip before they evaluate: white space, control and invisible characters,
 # quotes. Some spreadsheets treat full-width forms as the ASCII characters.
@@ -34,16 +31,9 @@ def harmless_csv(rows: pa.RecordBatchReader) -> Iterator[bytes]:
     yield csv_header(rows.schema.names)
     for batch in rows:
         if batch.num_rows:
-            texts = [text_column(name, column) for name, column in zip(batch.schema.names, batch.columns, strict=True)]
-            safe = [
-                _harmless(text) if _is_text(column.type) else text
-                for text, column in zip(texts, batch.columns, strict=True)
-            ]
+            pairs = zip(text_columns(batch), batch.columns, strict=True)
+            safe = [_harmless(text) if is_text(column.type) else text for text, column in pairs]
             yield bytes(csv_records(batch, safe))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _harmless(cells: pa.Array) -> pa.Array:

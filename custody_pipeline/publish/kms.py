@@ -5,6 +5,7 @@ Belongs here: signing with KMS. Does not: what is signed (evidence/log/note.py),
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -15,20 +16,12 @@ from custody_pipeline.evidence.log.note import ED25519, NoteError, Verifier, che
 from custody_pipeline.io import key_service
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from mypy_boto3_kms import KMSClient
 
 _KIND = "spec ECC_NIST_EDWARDS25519 and usage SIGN_VERIFY"
 
-
-def kms_client(key: str, endpoint_url: str | None = None) -> KMSClient:
-    """A client in the region that the key's ARN names.
-
-    Raises:
-        SigningKeyError: there is no region: neither in the key's name nor in the AWS chain.
-    """
-    return key_service.kms_client(key, SigningKeyError, endpoint_url)
+kms_client = partial(key_service.kms_client, SigningKeyError)
+_explained = partial(key_service.explained, raising=SigningKeyError, kind=_KIND)
 
 
 class KmsSigner:
@@ -41,6 +34,9 @@ class KmsSigner:
         key: ARN, or another name of the key.
         name: the key's, and the log's origin.
 
+    Attributes:
+        verifier: the public half.
+
     Raises:
         SigningKeyError: KMS does not hand out the public key, or the key is of another spec.
     """
@@ -52,12 +48,7 @@ class KmsSigner:
         public = load_der_public_key(der)
         if not isinstance(public, Ed25519PublicKey):
             raise SigningKeyError("the KMS key is not of spec ECC_NIST_EDWARDS25519")
-        self._verifier = Verifier(check_name(name), ED25519, public.public_bytes_raw())
-
-    @property
-    def verifier(self) -> Verifier:
-        """The public half."""
-        return self._verifier
+        self.verifier = Verifier(check_name(name), ED25519, public.public_bytes_raw())
 
     def sign(self, message: bytes) -> bytes:
         """64 bytes.
@@ -71,13 +62,8 @@ class KmsSigner:
             )
         signature = bytes(answer["Signature"])
         try:
-            self._verifier.check(message, signature)
+            self.verifier.check(message, signature)
         except NoteError as error:
             # A night sealed with this signature could never be verified.
             raise SigningKeyError(f"{self._key}: KMS gave a signature that its public key does not verify") from error
         return signature
-
-
-def _explained(key: str, action: str) -> AbstractContextManager[None]:
-    """Turn an AWS exception into a `SigningKeyError` that says what to do."""
-    return key_service.explained(key, action, SigningKeyError, _KIND)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -18,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from botocore.exceptions import ClientError
 
-from custody_pipeline.evidence.cut.forgotten_key import KEY_STATEMENT
-from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, CutError, decode_cut, open_cut
+from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, Cut, CutError, decode_cut, open_cut
 from custody_pipeline.evidence.cut.records import leaf_hash
+from custody_pipeline.evidence.cut.removal import KEY_STATEMENT
 from custody_pipeline.evidence.cut.seal import HEAD, LOG
-from custody_pipeline.evidence.log.checkpoint import verify_checkpoint
+from custody_pipeline.evidence.log.checkpoint import Head, verify_checkpoint
 from custody_pipeline.evidence.log.merkle import ProofError, inclusion_proof, verify_inclusion
-from custody_pipeline.evidence.log.note import NoteError, UnknownSignerError
+from custody_pipeline.evidence.log.note import NoteError, UnknownSignerError, Verifier
 from custody_pipeline.evidence.log.tiles import TileError, TileTree
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetError, read
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, Reader, TargetError, read
 from custody_pipeline.extract.landing_files import (
     RECEIPTS,
     Folder,
@@ -38,23 +39,15 @@ from custody_pipeline.extract.landing_files import (
 from custody_pipeline.extract.receipts import Collectors, Landing
 from custody_pipeline.io.clock import night_in
 from custody_pipeline.io.encrypted_files import is_encrypted
-from custody_pipeline.io.night_keys import night_keys_of
+from custody_pipeline.io.night_keys import NightKeys, night_keys_of
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.publish.sealed_landing import landing_path, on_this_machine
+from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.evidence.cut.manifest import Cut
-    from custody_pipeline.evidence.log.checkpoint import Head
-    from custody_pipeline.evidence.log.note import Verifier
-    from custody_pipeline.evidence.reader import Reader
-    from custody_pipeline.io.night_keys import NightKeys
-    from custody_pipeline.settings import Settings
 
 CUTS = "cuts/"
 

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
@@ -25,19 +28,13 @@ from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.objects import ABSENT, REFUSED, Uploads, digest, error_code, get_object, head, put_file
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.current_copies import CONTENT_TYPES, current_key, remove_others
-from custody_pipeline.publish.tables import describe_table, write_table
+from custody_pipeline.publish.tables import ExportedFile, describe_table, write_table
+from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 from custody_pipeline.warehouse.sql_text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
-
-    import duckdb
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.publish.tables import ExportedFile
-    from custody_pipeline.settings import Settings
 
 _NOT_SEALED = {"sealed": "no: as it was known when this file was written"}
 _UNREADABLE = (pa.ArrowException, OSError, ValueError)

@@ -13,11 +13,10 @@ from botocore.exceptions import ClientError
 from custody_pipeline.evidence.cut.seal import SEALING
 from custody_pipeline.io.objects import error_code
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ def require_place(settings: Settings) -> None:
 def _honours_conditions(client: S3Client, place: S3Location, setting: str) -> bool:
     probe = place / f"{SEALING}probe"
     try:
-        client.list_objects_v2(Bucket=place.bucket, Prefix=f"{place.key}/" if place.key else "", MaxKeys=1)
+        client.list_objects_v2(Bucket=place.bucket, Prefix=place.folder, MaxKeys=1)
         client.put_object(Bucket=probe.bucket, Key=probe.key, Body=b"", IfMatch=_NO_ETAG)
     except ClientError as error:
         code, asked = error_code(error), error.operation_name

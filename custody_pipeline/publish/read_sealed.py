@@ -6,43 +6,29 @@ verification (evidence/verify), which reads every byte.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pyarrow.parquet as pq
 
-from custody_pipeline.evidence.cut.manifest import (
-    CHECKPOINT,
-    CUT_JSON,
-    SIGNATURE,
-    TIMESTAMP,
-    CutError,
-    Revision,
-    cut_prefix,
-    decode_cut,
-    open_cut,
-)
+from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.timestamp import stated_time
-from custody_pipeline.evidence.log.checkpoint import read_checkpoint
+from custody_pipeline.evidence.log.checkpoint import Checkpoint, read_checkpoint
 from custody_pipeline.evidence.log.note import Verifier
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, POINTER_BYTES, read
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, read
 from custody_pipeline.evidence.verify.copies import copies_of_tables
 from custody_pipeline.io.objects import digest, head
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.current_copies import pointer_path, read_pointer
+from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import date, datetime
-
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.evidence.cut.manifest import Cut, CutFile
-    from custody_pipeline.evidence.log.checkpoint import Checkpoint
-    from custody_pipeline.settings import Settings
 
 _WORKERS = 8
 _FOOTER_BYTES = 64 << 10
@@ -54,21 +40,14 @@ class Sealed:
 
     Attributes:
         keys: the keys that signed the cut, as the cut names them.
-        checkpoint: the log's head after the cut; `note_text` is its signed note.
+        checkpoint: the log's head after the cut.
         timestamp: the time in the timestamp; None without one. `custody verify` checks who signed it.
     """
 
-    cut: Cut
+    cut: cuts.Cut
     keys: tuple[Verifier, ...]
     checkpoint: Checkpoint
-    note_text: str
     timestamp: datetime | None
-
-
-class _Pointer(msgspec.Struct):
-    """The content of a pointer below `current/`, as far as it is read. It is not signed."""
-
-    revision: Revision
 
 
 def read_sealed(settings: Settings, night: date) -> Sealed:
@@ -76,32 +55,28 @@ def read_sealed(settings: Settings, night: date) -> Sealed:
 
     Raises:
         FileNotFoundError: the night is not published, or a file of its seal is gone.
-        NoteError, CutError: the files are not those that were signed.
+        NoteError, CutError: the pointer is none, or the files are not those that were signed.
         TargetError: S3 cannot be read.
     """
     reader = S3Reader(s3_client(settings), S3Location.parse(settings.require("publish_url")))
-    path = f"current/date={night}.json"
-    try:
-        pointer = msgspec.json.decode(read(reader, path, POINTER_BYTES), type=_Pointer)
-    except (ValueError, RecursionError) as error:
-        raise CutError(f"{path} names no revision ({error}); run the night again: that writes it") from error
-    prefix = cut_prefix(night.isoformat(), pointer.revision)
-    data, signature = read(reader, prefix + CUT_JSON, MANIFEST_BYTES), read(reader, prefix + SIGNATURE, NOTE_BYTES)
-    keys = tuple(Verifier.parse(key) for key in decode_cut(data).keys)
-    cut, signers = open_cut(data, signature, keys)
-    note = read(reader, prefix + CHECKPOINT, NOTE_BYTES)
-    timestamp = stated_time(read(reader, prefix + TIMESTAMP, NOTE_BYTES)) if cut.timestamped else None
-    return Sealed(cut, tuple(signers), read_checkpoint(note), note.decode(), timestamp)
+    prefix = cuts.cut_prefix(night.isoformat(), read_pointer(reader, pointer_path(night)).revision)
+    data = read(reader, prefix + cuts.CUT_JSON, MANIFEST_BYTES)
+    signature = read(reader, prefix + cuts.SIGNATURE, NOTE_BYTES)
+    keys = tuple(Verifier.parse(key) for key in cuts.decode_cut(data).keys)
+    cut, signers = cuts.open_cut(data, signature, keys)
+    checkpoint = read_checkpoint(read(reader, prefix + cuts.CHECKPOINT, NOTE_BYTES))
+    timestamp = stated_time(read(reader, prefix + cuts.TIMESTAMP, NOTE_BYTES)) if cut.timestamped else None
+    return Sealed(cut, tuple(signers), checkpoint, timestamp)
 
 
-def differing_copies(settings: Settings, cut: Cut) -> dict[str, list[dict[str, Any]]]:
+def differing_copies(settings: Settings, cut: cuts.Cut) -> dict[str, list[dict[str, Any]]]:
     """Table → its current copies that have another size, digest or number of rows than was sealed; empty if none.
 
     The store states size and digest; the rows are those of the Parquet file's footer.
     """
     place, client = S3Location.parse(settings.require("publish_url")), s3_client(settings)
 
-    def look(path: str, file: CutFile) -> dict[str, Any] | None:
+    def look(path: str, file: cuts.CutFile) -> dict[str, Any] | None:
         at = place / path
         there = head(client, at)
         sealed: dict[str, Any] = {"bytes": file.bytes, "sha256": file.sha256}
@@ -133,7 +108,7 @@ def _rows(client: S3Client, at: S3Location) -> int:
     return int(pq.read_metadata(BytesIO(footer)).num_rows)
 
 
-def differing_files(settings: Settings, cut: Cut) -> Iterator[dict[str, Any]]:
+def differing_files(settings: Settings, cut: cuts.Cut) -> Iterator[dict[str, Any]]:
     """Files of the cut that are gone or of another size, by the bucket's listing."""
     reader = S3Reader(s3_client(settings), S3Location.parse(settings.require("publish_url")))
     there = {entry.path.removeprefix(cut.prefix): entry.size for entry in reader.list(cut.prefix)}

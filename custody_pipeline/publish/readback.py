@@ -16,17 +16,16 @@ from uuid import uuid4
 import msgspec
 
 from custody_pipeline.evidence.cut.manifest import is_safe_path
+from custody_pipeline.evidence.reader import Entry
 from custody_pipeline.io.objects import UploadError
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.evidence.reader import Entry
-    from custody_pipeline.settings import Settings
 
 _CHUNK = 1 << 20
 

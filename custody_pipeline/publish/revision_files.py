@@ -7,12 +7,13 @@ Belongs here: which files a revision has, and what its draft states. Does not: w
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import duckdb
 
 from custody_pipeline.evidence.cut.manifest import REPORT, ROTATION, CutFile, Superseded, cut_prefix
 from custody_pipeline.evidence.cut.seal import Draft
@@ -27,11 +28,6 @@ from custody_pipeline.publish.sealer import Sealer
 from custody_pipeline.publish.tables import ExportedFile, describe_table, export_table
 from custody_pipeline.warehouse.ledger import Actor
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import duckdb
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.manifest import Receipt
@@ -23,7 +24,6 @@ from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import rows_of
 
 if TYPE_CHECKING:
-    import duckdb
     from mypy_boto3_s3 import S3Client
 
 
@@ -34,12 +34,15 @@ class LandingFile:
     Attributes:
         uri: local path or `s3://…`.
         sha256: hex, as computed when it was written.
-        path: its path in the cut: `landing/<resource>/<name>`.
     """
 
     uri: str
     sha256: str
-    path: str
+
+    @property
+    def path(self) -> str:
+        """Its path in the cut."""
+        return landing_path(self.uri)
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,7 @@ def landing_of(con: duckdb.DuckDBPyConnection, night: date) -> NightReceipts:
     files: list[LandingFile] = []
     receipts: list[Receipt] = []
     for row in rows:
-        landed = [
-            LandingFile(file["uri"], file["sha256"], landing_path(file["uri"])) for file in row["landing_files"] or ()
-        ]
+        landed = [LandingFile(file["uri"], file["sha256"]) for file in row["landing_files"] or ()]
         files += landed
         receipts.append(_receipt(row, landed))
     return NightReceipts(

@@ -15,27 +15,24 @@ The workbook has the same rows for people: `evidence.cut.workbook` says what its
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import date
+from pathlib import Path
+from typing import Literal
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from custody_pipeline.evidence.cut.csv_text import csv_header, csv_records
-from custody_pipeline.evidence.cut.records import salted_records, text_column
-from custody_pipeline.evidence.cut.workbook import Workbook, ZipParts, zipped
+from custody_pipeline.evidence.cut.records import salted_records, text_columns
+from custody_pipeline.evidence.cut.workbook import workbook_in
 from custody_pipeline.io.gzipped import gzipped
+from custody_pipeline.io.whole_file import HashedFile
 from custody_pipeline.warehouse.sql_text import quoted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import date
-    from pathlib import Path
-
-    import duckdb
 
 Format = Literal["parquet", "csv", "spreadsheet", "records"]
 
@@ -175,18 +172,18 @@ def write_table(
     schema = _described(batches.schema, table, about)
     rows = 0
     with ExitStack() as stack:
-        outs = {kind: stack.enter_context(_HashedFile(path)) for kind, path in names.items()}
+        outs = {kind: stack.enter_context(HashedFile(path.open("wb"))) for kind, path in names.items()}
         parquet = stack.enter_context(
             pq.ParquetWriter(pa.PythonFile(outs["parquet"], mode="w"), schema, compression="zstd")
         )
         csv = stack.enter_context(gzipped(outs["csv"])) if compressed else outs["csv"]
         csv.write(csv_header(schema.names))
-        book = stack.enter_context(_workbook(outs["spreadsheet"], table.name, schema.names))
+        book = stack.enter_context(workbook_in(outs["spreadsheet"], table.name, schema.names))
         # Making text costs more than everything else together, and Arrow releases the interpreter lock meanwhile.
         pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="text"))
 
         def texts_of(rows: pa.RecordBatch) -> memoryview:
-            texts = [text_column(name, column) for name, column in zip(rows.schema.names, rows.columns, strict=True)]
+            texts = text_columns(rows)
             book.add(rows, texts)
             return csv_records(rows, texts)
 
@@ -194,12 +191,13 @@ def write_table(
             texts = pool.map(texts_of, [batch.slice(at, _CSV_ROWS) for at in range(0, batch.num_rows, _CSV_ROWS)])
             parquet.write_batch(batch.cast(schema))
             if salt_secret is not None:
-                outs["records"].write(salted_records(pa.Table.from_batches([batch]), salt_secret).ndjson)
+                outs["records"].write(salted_records(pa.Table.from_batches([batch]), salt_secret))
             for text in texts:
                 csv.write(text)
             rows += batch.num_rows
     return [
-        ExportedFile(table.name, kind, out.path, out.sha256.hexdigest(), out.bytes, rows) for kind, out in outs.items()
+        ExportedFile(table.name, kind, names[kind], out.sha256.hexdigest(), out.size, rows)
+        for kind, out in outs.items()
     ]
 
 
@@ -222,38 +220,3 @@ def _described(schema: pa.Schema, table: PublishedTable, about: Mapping[str, str
         "columns": "\n".join(f"{name}: {text}" for name, text in described.items()),
     }
     return pa.schema(fields, metadata)
-
-
-@contextmanager
-def _workbook(target: _HashedFile, title: str, names: Sequence[str]) -> Iterator[Workbook]:
-    with zipped(target) as file, Workbook(ZipParts(file), title, names) as book:
-        yield book
-
-
-class _HashedFile:
-    """A file that is hashed while it is written."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.sha256 = hashlib.sha256()
-        self.bytes = 0
-        self.closed = False
-        self._file = path.open("wb")
-
-    def __enter__(self) -> _HashedFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def write(self, data: Any) -> int:
-        self.sha256.update(data)
-        self.bytes += len(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-        self.closed = True

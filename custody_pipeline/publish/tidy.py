@@ -6,30 +6,26 @@ Belongs here: deciding which, and removing them. Does not: published files, and 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
 from filelock import FileLock
 
-from custody_pipeline.evidence.cut.manifest import CUT_JSON, SIGNATURE, CutError, cut_prefix, open_cut
-from custody_pipeline.evidence.log.note import NoteError
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, TargetError, read
+from custody_pipeline.evidence.cut.manifest import CutError, cut_prefix, read_cut
+from custody_pipeline.evidence.log.note import NoteError, Verifier
+from custody_pipeline.evidence.reader import TargetError
 from custody_pipeline.io.objects import digest, head
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.sealed_landing import landing_files, landing_path
+from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from datetime import date
-
-    import duckdb
     from mypy_boto3_s3 import S3Client
-
-    from custody_pipeline.evidence.log.note import Verifier
-    from custody_pipeline.settings import Settings
 
 
 @dataclass
@@ -114,8 +110,7 @@ def _held(
     for revision in revisions:
         prefix = cut_prefix(night.isoformat(), revision)
         try:
-            data = read(reader, prefix + CUT_JSON, MANIFEST_BYTES)
-            cut, _ = open_cut(data, read(reader, prefix + SIGNATURE, NOTE_BYTES), keys)
+            cut = read_cut(reader, prefix, keys)
         except (FileNotFoundError, TargetError, NoteError, CutError):
             continue  # nothing proves its content; `custody verify` reports the error
         for file in cut.files if cut.prefix == prefix else ():

@@ -17,7 +17,7 @@ import pytest
 from urllib3.exceptions import ProtocolError
 from urllib3.response import HTTPResponse
 
-from custody_pipeline.evidence.cut.proof import prove
+from custody_pipeline.evidence.cut.proof import Prover
 from custody_pipeline.evidence.log.checkpoint import InconsistentHeadError
 from custody_pipeline.evidence.log.cosignatures import WitnessContradictsError, WitnessError, check_witness_keys
 from custody_pipeline.evidence.log.note import COSIGNATURE_V1, NoteError, Verifier
@@ -118,7 +118,7 @@ def test_a_witness_sees_each_head_with_a_proof_from_the_one_before(
 
 def test_a_proof_carries_the_cosignatures(settings: Settings, publisher: Publisher, witness: Witness, url: str) -> None:
     ask(settings, url, [witness.verifier])
-    (proof,) = prove(FolderReader(publisher.root), f"{NIGHTS[0]}-r0001", [SIGNER.verifier])
+    (proof,) = Prover(FolderReader(publisher.root), [SIGNER.verifier]).each([f"{NIGHTS[0]}-r0001"])
     reader = MemoryReader({"one.tlog-proof": proof.data})
     other = Witness("witness.example/w2", 8)
 

@@ -1,4 +1,4 @@
-"""Records as DuckDB computes them: a third implementation, to compare with the package's two."""
+"""Records as DuckDB computes them: a third implementation, to compare with the package's and the reference."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ import msgspec
 import pyarrow as pa
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.proof import prove
+from custody_pipeline.evidence.cut.proof import Prover
 from custody_pipeline.evidence.cut.seal import CLAIM, Claimed
 from custody_pipeline.evidence.cut.workbook import write_workbook
 from custody_pipeline.evidence.package.check import verify_package
@@ -156,7 +156,7 @@ def write_index_workbook(root: Path) -> None:
 def single_files(root: Path, published: Path) -> tuple[Path, Check]:
     """A proof and a checkpoint, each checked by itself: the result depends on neither folder nor name."""
     root.mkdir()
-    (proof,) = prove(FolderReader(published), f"{NIGHTS[1]}-r0001", [SIGNER.verifier])
+    (proof,) = Prover(FolderReader(published), [SIGNER.verifier]).each([f"{NIGHTS[1]}-r0001"])
     (root / "one.tlog-proof").write_bytes(proof.data)
     shutil.copyfile(published / "log/checkpoint", root / "checkpoint")
 

@@ -46,7 +46,7 @@ def write_package(
             writer.record(writer.write(name, proof, Masked(row, tuple(masked)) if masked else None))
         for path in (folder / "data/audio").glob("*"):
             data = path.read_bytes()
-            writer.attached(path.relative_to(folder).as_posix(), hashlib.sha256(data).hexdigest(), len(data))
+            writer.list_file(path.relative_to(folder).as_posix(), hashlib.sha256(data).hexdigest(), len(data))
         for item in absent:
             writer.leave_out(item)
         writer.close(INFO)

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.csv_text import csv_header, csv_records
 from custody_pipeline.evidence.cut.manifest import CutFile, Receipt, Superseded, cut_prefix
-from custody_pipeline.evidence.cut.records import salted_records, text_column
+from custody_pipeline.evidence.cut.records import leaf_hash, lines_of, salted_records, text_columns
 from custody_pipeline.evidence.cut.seal import HEAD, Draft, Sealed, seal
-from custody_pipeline.evidence.cut.workbook import Workbook, ZipParts, zipped
+from custody_pipeline.evidence.cut.workbook import workbook_in
 from custody_pipeline.evidence.log.checkpoint import Head, verify_checkpoint
 from custody_pipeline.evidence.log.keys import Ed25519Signer
 from custody_pipeline.evidence.log.note import Signer
@@ -129,17 +129,16 @@ class Publisher:
         gaps = pa.table({"recording_id": [row["recording_id"] for row in data if row["custody_status"] == "gap"]})
         landing = "landing/conversation_details/20261103T023000Z-00ff.ndjson.gz"
         csv, book = [csv_header(table.column_names)], io.BytesIO()
-        with zipped(book) as zip_file, Workbook(ZipParts(zip_file), "chain_of_custody", table.column_names) as sheet:
+        with workbook_in(book, "chain_of_custody", table.column_names) as sheet:
             for batch in table.to_batches():
                 sheet.add(batch)
-                texts = [text_column(*pair) for pair in zip(batch.schema.names, batch.columns, strict=True)]
-                csv.append(bytes(csv_records(batch, texts)))
+                csv.append(bytes(csv_records(batch, text_columns(batch))))
         files: dict[str, tuple[bytes, int | None]] = {
             cuts.TABLE: (content, len(data)),
             "data/chain_of_custody.csv": (b"".join(csv), len(data)),
             "data/chain_of_custody.xlsx": (book.getvalue(), len(data)),
             "data/gaps.parquet": (parquet(gaps), gaps.num_rows),
-            cuts.RECORDS: (records.ndjson, len(data)),
+            cuts.RECORDS: (records, len(data)),
             landing: (gzip.compress(f'{{"k":{{}},"document":{{"night":"{night}"}}}}\n'.encode(), mtime=0), None),
         }
         files |= {path: (payload, None) for path, payload in (more or {}).items()}
@@ -167,7 +166,7 @@ class Publisher:
         reader = FolderReader(self.root)
         sealed = seal(
             Draft(**{**draft, **changes}),
-            records.leaves,
+            [leaf_hash(line) for line in lines_of(records)],
             reader=reader,
             head=published_head(self.root, self.signers),
             signed_before=self.signed,

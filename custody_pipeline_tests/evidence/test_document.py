@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from custody_pipeline.evidence.cut.proof import prove
+from custody_pipeline.evidence.cut.proof import Prover
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline_tests.evidence.erasing import RECORDS, erase, placeholders
 from custody_pipeline_tests.evidence.published import NIGHTS, OTHER, SIGNER, Publisher, publish
@@ -69,7 +69,7 @@ def run_document(
     pinned.write_bytes(published.sealed[1].checkpoint.note.data)
     prover = proof_of or published
     keys = [signer.verifier for signer in prover.signers]
-    proof.write_bytes(prove(FolderReader(prover.root), f"{NIGHTS[2]}-r0123", keys)[0].data)
+    proof.write_bytes(next(Prover(FolderReader(prover.root), keys).each([f"{NIGHTS[2]}-r0123"])).data)
     environment = {
         "PATH": f"{work}:{os.environ['PATH']}",
         "FOLDER": str(folder),

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from custody_pipeline.evidence.cut.forgotten_key import decode_key_statement
 from custody_pipeline.evidence.cut.manifest import CutError
+from custody_pipeline.evidence.cut.removal import decode_key_statement
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from custody_pipeline.evidence.cut.manifest import Clock
-from custody_pipeline.evidence.cut.proof import prove
+from custody_pipeline.evidence.cut.proof import Prover
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
@@ -108,7 +108,7 @@ def test_what_holds_no_time_is_not_called_new(tmp_path: Path) -> None:
     proof = tmp_path / "one.tlog-proof"
 
     def prove_one() -> None:
-        (found,) = prove(FolderReader(publisher.root), f"{NIGHT}-r0001", [SIGNER.verifier])
+        (found,) = Prover(FolderReader(publisher.root), [SIGNER.verifier]).each([f"{NIGHT}-r0001"])
         proof.write_bytes(found.data)
 
     prove_one()

@@ -38,8 +38,8 @@ def grown(*steps: int) -> tuple[dict[str, bytes], TileTree]:
     files: dict[str, bytes] = {}
     reader, size = MemoryReader(files), 0
     for step in steps:
-        appended = append(TileTree(reader, size), LEAVES[size : size + step])
-        files.update({f"log/{path}": data for path, data in appended.tiles.items()})
+        _, tiles = append(TileTree(reader, size), LEAVES[size : size + step])
+        files.update({f"log/{path}": data for path, data in tiles.items()})
         size += step
     return files, TileTree(reader, size)
 
@@ -111,7 +111,7 @@ def test_the_trees_of_certificate_transparency_have_their_published_roots() -> N
     frontier = Frontier()
     assert frontier.root().hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     for data, root in zip(inputs, roots, strict=True):
-        frontier.append(leaf_hash(bytes.fromhex(data)))
+        frontier.extend([leaf_hash(bytes.fromhex(data))])
         assert frontier.root().hex() == root
 
 
@@ -127,14 +127,13 @@ def test_tile_paths_are_those_of_the_specification() -> None:
 def test_appending_writes_in_proportion_to_the_new_leaves() -> None:
     files: dict[str, bytes] = {}
     reader = MemoryReader(files)
-    first = append(TileTree(reader, 0), LEAVES * 100)
-    files.update({f"log/{path}": data for path, data in first.tiles.items()})
-    size = first.tree.size
+    tree, first = append(TileTree(reader, 0), LEAVES * 100)
+    files.update({f"log/{path}": data for path, data in first.items()})
 
-    second = append(TileTree(reader, size), LEAVES[:1])
+    _, second = append(TileTree(reader, tree.size), LEAVES[:1])
 
-    assert len(first.tiles) > 400
-    assert len(second.tiles) <= 3
+    assert len(first) > 400
+    assert len(second) <= 3
 
 
 def test_a_tile_that_is_missing_or_short_is_an_error() -> None:

@@ -15,9 +15,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.forgotten_key import decode_key_statement, encode_key_statement
-from custody_pipeline.evidence.cut.proof import ProofFileError, prove, read_commitment, read_proof
-from custody_pipeline.evidence.cut.removal import decode_statement, encode_statement, remaining_leaf
+from custody_pipeline.evidence.cut.proof import ProofFileError, Prover, read_commitment, read_proof
+from custody_pipeline.evidence.cut.removal import (
+    decode_key_statement,
+    decode_statement,
+    encode_statement,
+    remaining_leaf,
+)
 from custody_pipeline.evidence.cut.seal import Claimed
 from custody_pipeline.evidence.log.checkpoint import read_checkpoint, read_witness_request, witness_request
 from custody_pipeline.evidence.log.keys import parse_public_keys, rotated_keys, rotation
@@ -81,7 +85,7 @@ def valid_documents(published: Publisher) -> dict[str, bytes]:
     """One valid document of each kind."""
     found = {path: (published.root / FIRST / path).read_bytes() for path in ("cut.json", "cut.json.sig", "checkpoint")}
     found["request"] = (published.root / FIRST / "checkpoint.consistency").read_bytes()
-    found["proof"] = prove(FolderReader(published.root), f"{NIGHTS[0]}-r0002", KEYS)[0].data
+    found["proof"] = next(Prover(FolderReader(published.root), KEYS).each([f"{NIGHTS[0]}-r0002"])).data
     found["rotation"] = rotation(ORIGIN, [SIGNER], [OTHER]).data
     found["commitment"] = read_proof(found["proof"]).commitment.data
     with tempfile.TemporaryDirectory() as name:
@@ -160,7 +164,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], type[Exception] | tuple[type
     "rotation": (follow, NoteError),
     "commitment": (lambda data: read_commitment(data).data, ProofFileError),
     "erasure.json": (lambda data: encode_statement(decode_statement(data)), cuts.CutError),
-    "forgotten-key.json": (lambda data: encode_key_statement(decode_key_statement(data)), cuts.CutError),
+    "forgotten-key.json": (lambda data: encode_statement(decode_key_statement(data)), cuts.CutError),
     "line of remains": (read_remains, ValueError),
     "list of files": (read_whole_list, ValueError),
     # What is read by these is not written again.

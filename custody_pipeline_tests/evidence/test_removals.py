@@ -6,22 +6,30 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import rfc8785
 
-from custody_pipeline.evidence.cut.proof import prove
+from custody_pipeline.evidence.cut.manifest import CutAlteredError
+from custody_pipeline.evidence.cut.proof import Prover
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
+from custody_pipeline.forgetting.sealed import SealedNight
 from custody_pipeline_tests.evidence.erasing import CONVERSATION, FOLDER, RECORDING, RECORDS, erase, tombstones
 from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher, parquet, rows
 from custody_pipeline_tests.evidence.reports import errors
 from custody_pipeline_tests.evidence.test_tampering import edit_cut, relist
+
+if TYPE_CHECKING:
+    from custody_pipeline.publish.bucket_reader import S3Reader
+    from custody_pipeline.warehouse.erasures import Request
 
 KEYS = [SIGNER.verifier]
 Change = Callable[[dict[str, Any]], None]
@@ -33,7 +41,7 @@ def checked(root: Path, **options: Any) -> Report:
 
 def test_an_erased_recording_is_verified_and_told_with_an_old_checkpoint(publisher: Publisher) -> None:
     old = [sealed.checkpoint.note.data for sealed in publisher.sealed[1:3]]
-    (proof,) = prove(FolderReader(publisher.root), f"{NIGHTS[1]}-r0004", KEYS)
+    (proof,) = Prover(FolderReader(publisher.root), KEYS).each([f"{NIGHTS[1]}-r0004"])
     erase(publisher)
 
     report = checked(publisher.root, pinned=old)
@@ -251,3 +259,18 @@ def test_remains_must_be_whole(publisher: Publisher, how: str) -> None:
         path.write_bytes(data[:-100] if how == "cut short" else data.replace(b"r0007", b"r0008", 1))
 
     assert checked(publisher.root).status == 1
+
+
+def test_an_eraser_follows_no_statement_but_the_sealed_one(publisher: Publisher) -> None:
+    erase(publisher)
+    (path,) = (publisher.root / FOLDER).glob("*/erasure.json")
+    statement = json.loads(path.read_bytes())
+    night = SealedNight(cast("S3Reader", FolderReader(publisher.root)), NIGHTS[1], KEYS)
+    request = cast("Request", SimpleNamespace(id=statement["id"], forget_key=False))
+    assert night.stated(request) is not None
+
+    statement["files"].pop()
+    path.write_bytes(rfc8785.dumps(statement))
+
+    with pytest.raises(CutAlteredError, match="not the file that was sealed"):
+        night.stated(request)

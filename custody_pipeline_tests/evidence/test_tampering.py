@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.proof import prove
+from custody_pipeline.evidence.cut.proof import Prover
 from custody_pipeline.evidence.cut.records import leaf_hash, record_blocks
 from custody_pipeline.evidence.cut.removal import remaining_leaf
 from custody_pipeline.evidence.cut.seal import HEAD
@@ -216,16 +216,16 @@ def rebuild_log(root: Path, key: Signer | None = None) -> None:
         place |= {"records": len(leaves), "root": frontier.root().hex()}
         edit_cut(root, prefix, partial(move_to, place), key)
         last = leaf_hash((folder / "cut.json").read_bytes())
-        frontier.append(last)
-        appended = append(TileTree(reader, head.size), [*leaves, last])
-        for path, data in appended.tiles.items():
+        frontier.extend([last])
+        tree, tiles = append(TileTree(reader, head.size), [*leaves, last])
+        for path, data in tiles.items():
             add(f"log/{path}", data)(root)
-        new = Head(ORIGIN, appended.tree.size, appended.tree.root())
+        new = Head(ORIGIN, tree.size, tree.root())
         old_note = parse((folder / "checkpoint").read_bytes())
         text = new.text
         note = sign(text, [key]) if key else Note(text, old_note.signatures)
         (folder / "checkpoint").write_bytes(note.data)
-        proof = consistency_proof(appended.tree.node, head.size, new.size)
+        proof = consistency_proof(tree.node, head.size, new.size)
         (folder / "checkpoint.consistency").write_bytes(witness_request(head.size, proof, Checkpoint(new, note)))
         (root / HEAD).write_bytes(note.data)
         head = new
@@ -984,7 +984,7 @@ def test_a_file_manager_leaves_nothing_where_engines_take_every_file_for_rows(or
 
 @pytest.mark.parametrize("gone", [("log", "cuts"), ("log", "cuts", "current", "csv")])
 def test_a_proof_does_not_vouch_for_what_lies_beside_it(original: Publisher, copy: Path, gone: tuple[str, ...]) -> None:
-    (proof,) = prove(FolderReader(copy), f"{NIGHTS[0]}-r0001", [SIGNER.verifier])
+    (proof,) = Prover(FolderReader(copy), [SIGNER.verifier]).each([f"{NIGHTS[0]}-r0001"])
     for name in gone:
         shutil.rmtree(copy / name)
     (copy / "one.tlog-proof").write_bytes(proof.data)

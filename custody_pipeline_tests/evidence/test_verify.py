@@ -17,7 +17,7 @@ from typing import BinaryIO
 import pytest
 
 from custody_pipeline.evidence.cut.manifest import ROTATION
-from custody_pipeline.evidence.cut.proof import ProofFileError, RecordNotFoundError, prove, read_proof
+from custody_pipeline.evidence.cut.proof import ProofFileError, Prover, RecordNotFoundError, read_proof
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.keys import Ed25519Signer, load_signer, new_key, rotation
 from custody_pipeline.evidence.log.note import Signer, sign
@@ -441,7 +441,7 @@ def test_recordings_are_compared_with_their_digests(tmp_path: Path) -> None:
 
 
 def proof_of(original: Publisher) -> bytes:
-    (proof,) = prove(FolderReader(original.root), f"{NIGHTS[2]}-r0123", KEYS)
+    (proof,) = Prover(FolderReader(original.root), KEYS).each([f"{NIGHTS[2]}-r0123"])
     return proof.data
 
 
@@ -470,19 +470,19 @@ def test_a_proof_discloses_one_record_and_hashes(original: Publisher) -> None:
 
 
 def test_the_newest_revision_of_a_recording_is_proven(original: Publisher) -> None:
-    (proof,) = prove(FolderReader(original.root), f"{NIGHTS[1]}-r0003", KEYS, night=NIGHTS[1])
+    (proof,) = Prover(FolderReader(original.root), KEYS).each([f"{NIGHTS[1]}-r0003"], NIGHTS[1])
 
     assert proof.row["revision"] == "2"
     assert proof.row["custom_data_legal_hold"] == "no"
     with pytest.raises(RecordNotFoundError, match="no sealed night"):
-        prove(FolderReader(original.root), "nobody", KEYS)
+        list(Prover(FolderReader(original.root), KEYS).each(["nobody"]))
 
 
 def test_a_proof_says_that_a_newer_revision_may_exist_and_two_say_which_is_newer(tmp_path: Path) -> None:
     publisher = Publisher(tmp_path / "set")
     for revision in (1, 2):
         publisher.night(NIGHTS[0], rows(NIGHTS[0], count=3, revision=revision), revision)
-        (proof,) = prove(FolderReader(publisher.root), f"{NIGHTS[0]}-r0001", KEYS)
+        (proof,) = Prover(FolderReader(publisher.root), KEYS).each([f"{NIGHTS[0]}-r0001"])
         (tmp_path / "proofs").mkdir(exist_ok=True)
         (tmp_path / f"proofs/{3 - revision}.tlog-proof").write_bytes(proof.data)
 
@@ -496,7 +496,7 @@ def test_a_proof_says_that_a_newer_revision_may_exist_and_two_say_which_is_newer
 
 def test_every_record_of_a_night_can_be_proven(original: Publisher) -> None:
     for number in range(0, 300, 37):
-        (proof,) = prove(FolderReader(original.root), f"{NIGHTS[2]}-r{number:04d}", KEYS, night=NIGHTS[2])
+        (proof,) = Prover(FolderReader(original.root), KEYS).each([f"{NIGHTS[2]}-r{number:04d}"], NIGHTS[2])
         assert check_proof(proof.data).status == 0
 
 

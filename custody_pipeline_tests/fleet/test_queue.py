@@ -13,7 +13,7 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 from pydantic import SecretStr
 
 from custody_pipeline.defs.instance import open_instance
-from custody_pipeline.operations.status import nights
+from custody_pipeline.operations.summary import nights
 from custody_pipeline_tests.fleet.test_workers import DAYS, new_fleet
 from custody_pipeline_tests.postgres import home_of, running_postgres
 from custody_pipeline_tests.queued import queue, workspace

@@ -21,7 +21,7 @@ from custody_pipeline.night import Night, run
 from custody_pipeline.operations import rebuild as rebuild_module
 from custody_pipeline.operations.explain import GapFilter, explain, gaps, record_explained
 from custody_pipeline.operations.rebuild import RebuiltNight, rebuild
-from custody_pipeline.operations.status import nights
+from custody_pipeline.operations.summary import nights
 from custody_pipeline.operations.verification import verify_target
 from custody_pipeline.publish.current_copies import Publication
 from custody_pipeline.settings import Settings

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
-from custody_pipeline.evidence.cut.proof import prove, read_commitment
+from custody_pipeline.evidence.cut.proof import Prover, read_commitment
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.matters.masking import WITHHELD, of_one_matter, shown
@@ -148,9 +148,8 @@ def test_a_masked_volume_is_checked_as_far_as_that_goes_and_a_commitment_can_be_
     assert report.status == 2
     line, *_ = index(volume)
     data = (volume / f"evidence/data/records/{line['control_number']}.tlog-commitment").read_bytes()
-    (opened,) = prove(
-        open_target(night.settings, "s3://dataset"), line["recording_id"], public_keys(night.settings, [])
-    )
+    prover = Prover(open_target(night.settings, "s3://dataset"), public_keys(night.settings, []))
+    (opened,) = prover.each([line["recording_id"]])
     assert opened.leaf == read_commitment(data).leaf
 
 

@@ -18,6 +18,7 @@ from custody_pipeline.evidence.reader import POINTER_BYTES
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.publish import engine_catalog
+from custody_pipeline.publish.current_copies import PointerError
 from custody_pipeline.publish.engine_catalog import CatalogError, athena_ddl, register_iceberg
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.content_hash import LIVE_TABLES, PUBLISHED_TABLES
@@ -134,5 +135,5 @@ def test_a_pointer_that_somebody_else_wrote_into_the_bucket_names_no_file(
     memory_s3.put_object(Bucket="custody-published", Key="prod/current/date=2026-11-02.json", Body=json.dumps(pointer))
     place = S3Location("custody-published", "prod")
 
-    with pytest.raises(CatalogError, match="is no pointer to a night"):
+    with pytest.raises(PointerError, match="is no pointer to a night"):
         list(engine_catalog._pointers(Settings(), place))

@@ -51,7 +51,7 @@ def test_a_pointer_that_is_none_is_told_and_the_other_organisations_are_shown(
     monkeypatch.setattr(organisations, "utc_now", lambda: datetime(2026, 11, 5, 2))
     listed = tmp_path / "organisations.txt"
     listed.write_text("acme s3://custody-published/acme\nblue s3://custody-published/blue\n")
-    for name, content in (("acme", body), ("blue", b'{"revision": 1, "complete": true}')):
+    for name, content in (("acme", body), ("blue", b'{"night": "2026-11-03", "revision": 1, "complete": true}')):
         memory_s3.put_object(Bucket="custody-published", Key=f"{name}/current/date=2026-11-03.json", Body=content)
     acme, blue = rows(Settings(home=tmp_path, s3_region="us-east-1"), read_organisations(listed), nights=1)
     assert "current/date=2026-11-03.json" in acme.problem

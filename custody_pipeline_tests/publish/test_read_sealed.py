@@ -10,6 +10,7 @@ import pytest
 from custody_pipeline.defs.metadata import seal_metadata
 from custody_pipeline.evidence.cut.manifest import CutError
 from custody_pipeline.evidence.log.note import NoteError
+from custody_pipeline.evidence.reader import NOTE_BYTES, TooLargeError
 from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.read_sealed import differing_copies, differing_files, read_sealed
 from custody_pipeline.publish.sealing import signing_verifiers
@@ -83,9 +84,27 @@ def test_a_copy_that_is_not_what_was_sealed_is_found_by_what_the_store_states(
         read_sealed(published, NIGHT)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"revision": "../1"}', b'{"revision": 0}', b"[" * 9_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"[]", b"{}", b"[" * 9_000),
+        b'{"night": "%s", "revision": "../1"}' % str(NIGHT).encode(),
+        b'{"night": "%s", "revision": 0}' % str(NIGHT).encode(),
+        b'{"night": "2026-01-01", "revision": 1}',
+    ],
+)
 def test_a_pointer_that_is_none_is_told(body: bytes, memory_s3: Any, tmp_path: Path) -> None:
     memory_s3.put_object(Bucket="custody-published", Key=f"current/date={NIGHT}.json", Body=body)
     settings = Settings(home=tmp_path, publish_url="s3://custody-published", s3_region="us-east-1")
-    with pytest.raises(CutError, match="names no revision"):
+    with pytest.raises(CutError, match="no pointer to a night"):
+        read_sealed(settings, NIGHT)
+
+
+def test_a_seal_that_is_larger_than_any_is_not_read_whole(memory_s3: Any, tmp_path: Path) -> None:
+    pointer = b'{"night": "%s", "revision": 1}' % str(NIGHT).encode()
+    memory_s3.put_object(Bucket="custody-published", Key=f"current/date={NIGHT}.json", Body=pointer)
+    for name, body in (("cut.json", b"{}"), ("cut.json.sig", b"x" * (NOTE_BYTES + 1))):
+        memory_s3.put_object(Bucket="custody-published", Key=f"cuts/date={NIGHT}/r0001/{name}", Body=body)
+    settings = Settings(home=tmp_path, publish_url="s3://custody-published", s3_region="us-east-1")
+    with pytest.raises(TooLargeError):
         read_sealed(settings, NIGHT)

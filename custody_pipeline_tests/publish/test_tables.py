@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from custody_pipeline.evidence.cut.manifest import CutFile
-from custody_pipeline.evidence.cut.records import CanonicalError, leaf_hash, salted_records
-from custody_pipeline.evidence.cut.records import text as canonical_text
+from custody_pipeline.evidence.cut.records import CanonicalError, lines_of, salted_records
 from custody_pipeline.evidence.verify.cut_renderings import contradictions
 from custody_pipeline.evidence.verify.sealed_table import SealedTable
 from custody_pipeline.publish.tables import TableError, describe_table, export_table
 from custody_pipeline.settings import SettingsError, load_settings
+from custody_pipeline_tests.evidence.canonical_python import text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +145,7 @@ def test_typed_cells_are_the_text_that_is_sealed(con: duckdb.DuckDBPyConnection,
         "UPDATE custody.gaps SET t = ?, b = ?, l = ?, s = ?, m = map {'Legal-Hold': '007'}", [*row.values()][:4]
     )
     written = read_rows(export(con, tmp_path)["csv"].read_bytes())[1][3:]
-    assert written == [canonical_text(value) for value in row.values()]
+    assert written == [text(value) for value in row.values()]
 
 
 def test_the_header_is_complete_without_any_row(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
@@ -283,16 +283,15 @@ def test_parquet_carries_the_descriptions_the_night_and_the_revision(
     assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
 
 
-def test_the_records_are_the_rows_and_the_leaves_are_theirs(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+def test_the_records_are_the_rows(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     con.execute(
         "CREATE TABLE custody.gaps AS SELECT DATE '2026-11-02' AS partition_date, i::INTEGER AS n, "
         "'c' || i AS conversation_id, 'r' || i AS recording_id, 1::INTEGER AS revision FROM range(3) AS r(i)"
     )
     written = export(con, tmp_path, salt_secret=b"s" * 32)["records"].read_bytes()
     records = salted_records(con.execute("FROM custody.gaps ORDER BY n").to_arrow_table(), b"s" * 32)
-    assert written == records.ndjson
-    assert records.leaves == [leaf_hash(line) for line in written.splitlines()]
-    assert len(records.leaves) == 3
+    assert written == records
+    assert len(lines_of(records)) == 3
 
 
 def test_a_type_that_two_programs_may_write_differently_is_refused(

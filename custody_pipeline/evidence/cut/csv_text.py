@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from custody_pipeline.evidence.cut.records import concatenated, joined, strings, utf8
+from custody_pipeline.evidence.cut.records import concatenated, filled, is_bare, joined, utf8
 
 
 def csv_header(names: Iterable[str]) -> bytes:
@@ -31,24 +31,16 @@ def csv_records(rows: pa.RecordBatch, texts: Sequence[pa.Array]) -> memoryview:
     """The records of some rows; `texts` are the columns as `text_column` gives them."""
     parts: list[Any] = []
     for text, column in zip(texts, rows.columns, strict=True):
-        parts += [",", *([_or_empty(text)] if _is_bare(column.type) else _quoted(text))]
+        parts += [",", *([filled(text, "")] if is_bare(column.type) else _quoted(text))]
     return utf8(joined(*parts[1:], "\r\n")).data
-
-
-def _is_bare(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind))
 
 
 def _quoted(text: pa.Array) -> list[Any]:
     if text.null_count == len(text):
-        return [_or_empty(text)]
+        return [filled(text, "")]
     # Most columns have no quote. A search costs less than a replacement that finds nothing.
     doubled = pc.replace_substring(text, '"', '""') if (utf8(text) == ord('"')).any() else text
-    return [_or_empty(concatenated('"', doubled, '"'))] if text.null_count else ['"', doubled, '"']
-
-
-def _or_empty(cells: pa.Array) -> pa.Array:
-    return pc.fill_null(cells, strings([""])[0]) if cells.null_count else cells
+    return [filled(concatenated('"', doubled, '"'), "")] if text.null_count else ['"', doubled, '"']
 
 
 def _name_cell(name: str) -> str:

@@ -38,6 +38,7 @@ from custody_pipeline.evidence.log.note import (
     parse,
     sign,
 )
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, Reader, read
 
 SCHEMA = "custody-cut/v1"
 CUT_JSON = "cut.json"
@@ -285,6 +286,14 @@ def is_safe_path(path: str) -> bool:
     return bool(_PATH.fullmatch(path)) and not {".", ".."} & set(path.split("/"))
 
 
+def is_moment(text: str) -> bool:
+    """Whether a text is a time with a zone, as RFC 3339 writes it."""
+    try:
+        return datetime.fromisoformat(text).utcoffset() is not None
+    except ValueError:
+        return False
+
+
 def encode_cut(cut: Cut) -> bytes:
     """The bytes of `cut.json`.
 
@@ -335,10 +344,7 @@ def _check(cut: Cut) -> None:
     if (cut.supersedes.revision if cut.supersedes else 0) != cut.revision - 1:
         raise CutError("cut.json: a revision supersedes the one before it, and the first supersedes none")
     if isinstance(cut.lock, Lock):
-        try:
-            lasts = cut.lock.until is None or datetime.fromisoformat(cut.lock.until).utcoffset() is not None
-        except ValueError:
-            lasts = False
+        lasts = cut.lock.until is None or is_moment(cut.lock.until)
         if not lasts or (cut.lock.mode is None) != (cut.lock.until is None):
             raise CutError("cut.json: the lock has no time at which it ends")
     listed = set(paths)
@@ -384,6 +390,33 @@ def open_cut(data: bytes, signature: bytes, keys: Sequence[Verifier]) -> tuple[C
         raise OtherLogError(f"cut.json is of the log {cut.log.origin}, and its signature of {origin}")
     _check_claimed_keys(cut, note)
     return cut, signers
+
+
+def read_cut(reader: Reader, prefix: str, keys: Sequence[Verifier]) -> Cut:
+    """The cut in a folder, if a known key signed it.
+
+    Raises:
+        NoteError, CutError: as for `open_cut`.
+        FileNotFoundError, TargetError: a file of its seal is missing or cannot be read.
+    """
+    data = read(reader, prefix + CUT_JSON, MANIFEST_BYTES)
+    return open_cut(data, read(reader, prefix + SIGNATURE, NOTE_BYTES), keys)[0]
+
+
+def read_file(reader: Reader, cut: Cut, path: str) -> bytes | None:
+    """The bytes of a file of a signed cut, as they were sealed; None if the cut has no such file.
+
+    Raises:
+        CutAlteredError: other bytes are there.
+        FileNotFoundError, TargetError: it is missing or cannot be read, or is larger than it was.
+    """
+    file = cut.file(path)
+    if file is None:
+        return None
+    data = read(reader, cut.prefix + path, file.bytes)
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise CutAlteredError(f"{reader.name}/{cut.prefix}{path} is not the file that was sealed; restore its version")
+    return data
 
 
 def _check_claimed_keys(cut: Cut, note: Note) -> None:

@@ -9,12 +9,10 @@ The `extra` line holds the salted record: the file discloses one call and nothin
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import BinaryIO
 
 import orjson
 import rfc8785
@@ -24,13 +22,12 @@ from custody_pipeline.evidence.cut.records import SALT_MEMBER, leaf_hash
 from custody_pipeline.evidence.cut.seal import HEAD, LOG
 from custody_pipeline.evidence.log.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
 from custody_pipeline.evidence.log.merkle import ProofError, inclusion_proof, verify_inclusion
-from custody_pipeline.evidence.log.note import NoteError, Verifier
+from custody_pipeline.evidence.log.note import NoteError, Verifier, from_base64
 from custody_pipeline.evidence.log.tiles import TileTree
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, Reader, read
+from custody_pipeline.evidence.reader import NOTE_BYTES, Reader, read, signed_lines
 
 PROOF_SUFFIX = ".tlog-proof"
 COMMITMENT_SUFFIX = ".tlog-commitment"
-_CHUNK = 1 << 20
 _LONGEST_PATH = 64 * 45 + 32
 """Bytes of the index line and the path: at most 64 hashes of 44 characters, since no log has 2^64 leaves."""
 _FIRST_LINE = "c2sp.org/tlog-proof@v1"
@@ -188,33 +185,13 @@ def _read(data: bytes) -> tuple[bytes, int, tuple[bytes, ...], Checkpoint]:
         index = re.fullmatch(r"index (0|[1-9][0-9]{0,18})", lines[2])
         if not index:
             raise ProofFileError("the index line is malformed")
-        extra, *path = (base64.b64decode(line, validate=True) for line in (lines[1][6:], *lines[3:]))
+        extra, *path = (from_base64(line, "a line") for line in (lines[1][6:], *lines[3:]))
         checkpoint = read_checkpoint(rest)
-    except (UnicodeDecodeError, binascii.Error, NoteError) as error:
+    except (UnicodeDecodeError, NoteError) as error:
         raise ProofFileError(str(error)) from error
     if _file(extra, int(index[1]), path, checkpoint) != data:
         raise ProofFileError("the file is not in its canonical form, for example its base64")
     return extra, int(index[1]), tuple(path), checkpoint
-
-
-def prove(
-    reader: Reader, recording_id: str, keys: Sequence[Verifier], *, night: str | None = None
-) -> list[RecordProof]:
-    """Proofs of a recording's newest record.
-
-    Args:
-        keys: the log's public keys; the checkpoint and each proof are checked before they are handed over.
-        night: look only there (`YYYY-MM-DD`); all nights otherwise.
-
-    Returns:
-        One proof per row that has this recording id: two when two conversations claim it.
-
-    Raises:
-        RecordNotFoundError: no sealed night has it.
-        ProofError, TileError, NoteError: the log is not sound; verify it.
-        TargetError: it could not be read.
-    """
-    return list(Prover(reader, keys).each([recording_id], night))
 
 
 @dataclass(frozen=True)
@@ -250,12 +227,15 @@ class Prover:
     def each(self, recording_ids: Iterable[str] | None, night: str | None = None) -> Iterator[RecordProof]:
         """Proofs of the newest records of several recordings; None: of every recording of a night's newest revision.
 
+        A recording that two conversations claim has two.
+
         Args:
             night: look only there (`YYYY-MM-DD`); all nights otherwise.
 
         Raises:
             RecordNotFoundError: raised at the end: a recording is in no sealed night, or the night has no recording.
-            ProofError, TileError, NoteError, TargetError: as for `prove`.
+            ProofError, TileError, NoteError: the log is not sound; verify it.
+            TargetError: it could not be read.
         """
         return map(self.prove, self.sealed(recording_ids, night))
 
@@ -265,8 +245,7 @@ class Prover:
         newest: dict[str, int] = {}
         number = 0
         for folder in _newest_first(self._reader, night):
-            data = read(self._reader, folder + cuts.CUT_JSON, MANIFEST_BYTES)
-            cut, _ = cuts.open_cut(data, read(self._reader, folder + cuts.SIGNATURE, NOTE_BYTES), self._keys)
+            cut = cuts.read_cut(self._reader, folder, self._keys)
             if cut.log.size > self.checkpoint.head.size:
                 continue
             newest.setdefault(cut.night, cut.revision)
@@ -288,7 +267,7 @@ class Prover:
         """The proof of a record, checked.
 
         Raises:
-            ProofError, TileError, TargetError: as for `prove`.
+            ProofError, TileError, TargetError: as for `each`.
         """
         path = tuple(inclusion_proof(self._tree.node, sealed.index, self._tree.size))
         proof = RecordProof(sealed.record, sealed.index, path, self.checkpoint, sealed.revision, sealed.newest)
@@ -326,7 +305,7 @@ def _records_of(
     except FileNotFoundError:
         return
     with records as stream:
-        for number, record in enumerate(_lines(stream, file.bytes if file else 0)):
+        for number, record in enumerate(signed_lines(stream, file.bytes if file else 0)):
             try:
                 row = orjson.loads(record)
                 found = wanted is None or row["recording_id"] in wanted
@@ -334,16 +313,3 @@ def _records_of(
                 raise ProofError(f"{path}, line {number + 1}: no record; verify the set that it is in") from error
             if found:
                 yield number, record, row
-
-
-def _lines(stream: BinaryIO, size: int) -> Iterator[bytes]:
-    """The lines in the first `size` bytes, which are the signed ones. A stream from S3 has no method for lines."""
-    rest, tail = size, b""
-    while chunk := stream.read(min(_CHUNK, rest)):
-        rest -= len(chunk)
-        *lines, tail = (tail + chunk).split(b"\n")
-        yield from lines
-        if len(tail) > MANIFEST_BYTES:
-            raise ProofError("a line is longer than any record")
-    if tail:
-        yield tail

@@ -16,8 +16,8 @@ A *record* is the RFC 8785 JSON object of one published row in which every value
 
 Floating point, decimals and binary are refused: two programs may write them differently.
 
-`record` is the reference, one row at a time; `salted_records` computes the same bytes column by column. The tests
-compare both with each other and with DuckDB.
+Records are computed column by column. The tests compare them with a reference that takes one row at a time, and with
+DuckDB.
 
 The leaf of a record is RFC 6962's: SHA-256(0x00 || record bytes).
 """
@@ -26,9 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -54,39 +52,6 @@ class CanonicalError(ValueError):
     """A row or a table has no canonical record. The message names the column and the value or type."""
 
 
-def text(value: object) -> str | None:
-    """One Python value as the string (or None) that stands for it in a record.
-
-    Args:
-        value: None, str, bool, int, date, datetime (naive is UTC), or lists and dicts of these.
-
-    Raises:
-        CanonicalError: the value has no string form (float, bytes, a dict key that is no text, a lone surrogate).
-    """
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, datetime):
-        utc = value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
-        return f"{utc.isoformat(timespec='microseconds')}Z"
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, list | tuple | dict):
-        return _json(_nested(value)).decode()
-    raise CanonicalError(f"a {type(value).__name__} has no canonical text")
-
-
-def _nested(value: object) -> Any:
-    if isinstance(value, list | tuple):
-        return [_nested(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _nested(item) for key, item in value.items()}
-    return text(value)
-
-
 def _json(value: Any) -> bytes:
     try:
         return rfc8785.dumps(value)
@@ -94,50 +59,9 @@ def _json(value: Any) -> bytes:
         raise CanonicalError(str(error)) from error
 
 
-def record(row: Mapping[str, object], salt: bytes) -> bytes:
-    """The record of one row.
-
-    Args:
-        row: column name → Python value (see `text`).
-        salt: 32 bytes; `salted_records` says how it is computed.
-
-    Returns:
-        RFC 8785 JSON, UTF-8, no line break anywhere.
-    """
-    if SALT_MEMBER in row:
-        raise CanonicalError(f"column {SALT_MEMBER} is reserved for the salt")
-    return _json({SALT_MEMBER: salt.hex(), **{name: text(value) for name, value in row.items()}})
-
-
 def leaf_hash(data: bytes) -> bytes:
     """RFC 6962, 2.1: SHA-256(0x00 || data)."""
     return hashlib.sha256(b"\x00" + data).digest()
-
-
-@dataclass(frozen=True)
-class Records:
-    """The records of a table, in the order of its rows.
-
-    Attributes:
-        blocks: NDJSON, some thousand records each, every record ended by LF.
-    """
-
-    blocks: list[pa.Buffer]
-
-    @property
-    def lines(self) -> list[bytes]:
-        """The records without their line feeds."""
-        return [line for block in self.blocks for line in lines_of(block.to_pybytes())]
-
-    @property
-    def leaves(self) -> list[bytes]:
-        """32 bytes per record."""
-        return [leaf_hash(line) for line in self.lines]
-
-    @property
-    def ndjson(self) -> bytes:
-        """One record a line, each line ended by LF: the content of a cut's `data/records.ndjson`."""
-        return b"".join(self.blocks)
 
 
 def lines_of(block: bytes) -> list[bytes]:
@@ -148,7 +72,7 @@ def lines_of(block: bytes) -> list[bytes]:
     return lines
 
 
-def salted_records(table: pa.Table, secret: bytes) -> Records:
+def salted_records(table: pa.Table, secret: bytes) -> bytes:
     """The records of a published table, salted with the deployment's secret.
 
     A salt is the HMAC-SHA256 of the row's key and revision, written as an RFC 8785 array. The array makes the encoding
@@ -158,6 +82,9 @@ def salted_records(table: pa.Table, secret: bytes) -> Records:
     Args:
         table: rows of `chain_of_custody`; the columns of `GRAIN` must be there and never null.
         secret: at least 32 bytes.
+
+    Returns:
+        One record a line, each line ended by LF: the content of a cut's `data/records.ndjson`.
 
     Raises:
         CanonicalError: a short secret, a missing key column, or a type without a canonical text.
@@ -174,7 +101,7 @@ def salted_records(table: pa.Table, secret: bytes) -> Records:
     parts = [part for column in keys for part in (",", *_json_parts(column))]
     messages = joined("[" + _quoted(_SALT_CONTEXT), *parts, "]").cast(pa.large_binary())
     salts = [hmac.digest(secret, message, "sha256").hex() for message in messages.to_pylist()]
-    return Records(list(record_blocks(table, salts)))
+    return b"".join(record_blocks(table, salts))
 
 
 def record_blocks(table: pa.Table, salts: Sequence[str]) -> Iterator[pa.Buffer]:
@@ -204,6 +131,26 @@ def record_blocks(table: pa.Table, salts: Sequence[str]) -> Iterator[pa.Buffer]:
         yield pa.py_buffer(utf8(joined(*parts, "}\n")))
 
 
+def text_columns(rows: pa.RecordBatch) -> list[pa.Array]:
+    """The columns of rows as `text_column` gives them."""
+    return [text_column(*pair) for pair in zip(rows.schema.names, rows.columns, strict=True)]
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values of a type are texts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_bare(kind: pa.DataType) -> bool:
+    """Whether values of a type are numbers, times or booleans."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind))
+
+
+def filled(cells: pa.Array, text: str) -> pa.Array:
+    """Cells with a text in place of nulls."""
+    return pc.fill_null(cells, _scalar(text)) if cells.null_count else cells
+
+
 def text_column(name: str, column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """A column's values as canonical strings (`large_string`, null where the value is null).
 
@@ -213,7 +160,7 @@ def text_column(name: str, column: pa.ChunkedArray | pa.Array) -> pa.Array:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     kind = array.type
     try:
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        if is_text(kind):
             array.validate(full=True)
             return array.cast(pa.large_string())
         if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_date(kind):

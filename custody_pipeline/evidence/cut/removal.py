@@ -1,19 +1,23 @@
-"""`erasure.json`: what was removed from earlier revisions of a night, why, and on whose authority.
+"""`erasure.json` and `forgotten-key.json`: what was removed of a night, why, and on whose authority.
 
-Belongs here: the form of the statement, written and read strictly, and the remaining lines of a records file. Does not:
-deciding what is removed (forgetting/), checking a statement against a set (evidence/verify/removals.py).
+Belongs here: the form of the statements, written and read strictly, and the remaining lines of a records file. Does
+not: deciding what is removed (forgetting/), checking a statement against a set (evidence/verify/removals.py).
 
-The statement is a file of the cut that holds the night without the erased content. `cut.json` lists its digest, so the
-cut's signature and its leaf in the log cover it. A file of an earlier revision may be missing only if such a statement
-names it. The removed file's rows of other conversations stay, in a file of the same cut below `remains/rNNNN/`.
+A statement is a file of a cut of the night. `cut.json` lists its digest, so the cut's signature and its leaf in the log
+cover it.
+
+`erasure.json` is in the cut that holds the night without the erased content. A file of an earlier revision may be
+missing only if such a statement names it. The removed file's rows of other conversations stay, in a file of the same
+cut below `remains/rNNNN/`.
+
+`forgotten-key.json` is sealed before the key is removed. The files that it names stay as they are, and nobody can open
+them any more: every digest, signature and proof holds as before.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import rfc8785
@@ -29,6 +33,8 @@ REMAINS = "remains/"
 REASON = "ERASED"
 """Gap reason of the row that stands for an erased recording."""
 
+KEY_STATEMENT = "forgotten-key.json"
+_Hex128 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 _PLACEHOLDER = b'{"_erased":"'
 _ERASED = re.compile(rb'\{"_erased":"([0-9a-f]{64})"\}')
 
@@ -66,8 +72,8 @@ class RemovedLeaf(Strict, frozen=True):
     recording_id: str
 
 
-class Statement(Strict, frozen=True):
-    """What was removed of one night.
+class Stated(Strict, frozen=True):
+    """The fields that statements about one night share.
 
     Attributes:
         id: 32 hex digits; of the request, which may concern several nights.
@@ -76,12 +82,6 @@ class Statement(Strict, frozen=True):
         asked_at: when the removal was asked for, UTC, RFC 3339.
         stated_at: when the statement was made, UTC, RFC 3339: when the cut was sealed.
         authority: the right or order that demands the removal.
-        selected_by: kinds of conditions (`conversations`, `number`, `tag`, `policy`, `vendor`), never their values.
-        conversations: those of the request, sorted.
-        recordings: the recordings of these conversations, sorted. Each has a row with the reason `ERASED` in this cut.
-        files: those that were removed, ordered by revision and path.
-        leaves: of removed records, ordered by index.
-        counts: kind of place → how many items were removed there.
     """
 
     id: str
@@ -92,6 +92,20 @@ class Statement(Strict, frozen=True):
     operator: str
     reason: str
     authority: str
+
+
+class Statement(Stated, frozen=True):
+    """What was removed of one night.
+
+    Attributes:
+        selected_by: kinds of conditions (`conversations`, `number`, `tag`, `policy`, `vendor`), never their values.
+        conversations: those of the request, sorted.
+        recordings: the recordings of these conversations, sorted. Each has a row with the reason `ERASED` in this cut.
+        files: those that were removed, ordered by revision and path.
+        leaves: of removed records, ordered by index.
+        counts: kind of place → how many items were removed there.
+    """
+
     selected_by: tuple[str, ...]
     conversations: tuple[str, ...]
     recordings: tuple[ErasedRecording, ...]
@@ -101,13 +115,52 @@ class Statement(Strict, frozen=True):
     schema: Literal["custody-erasure/v1"] = "custody-erasure/v1"
 
 
-def encode_statement(statement: Statement) -> bytes:
-    """The bytes of `erasure.json`: RFC 8785 JSON.
+class EncryptedFile(Strict, frozen=True):
+    """A file of one of the night's cuts that only this key opened. `revision`: of that cut."""
+
+    revision: Revision
+    path: str
+    bytes: Count
+    sha256: Hex256
+
+
+class KeyStatement(Stated, frozen=True):
+    """The statement that a night's key was forgotten. The key is removed after it was sealed.
+
+    Attributes:
+        key_id: the id of the key, which the header of each file names; 32 hex digits.
+        wrapped_sha256: of the document that held the wrapped key, hex.
+        files: of this night's cuts, ordered by revision and path.
+        captures: how many documents of the capture place the key opened.
+    """
+
+    id: _Hex128
+    key_id: _Hex128
+    wrapped_sha256: Hex256
+    files: tuple[EncryptedFile, ...]
+    captures: Count
+    schema: Literal["custody-forgotten-key/v1"] = "custody-forgotten-key/v1"
+
+
+def encode_statement(statement: Statement | KeyStatement) -> bytes:
+    """The bytes of a statement: RFC 8785 JSON.
 
     Raises:
         CutError: the statement contradicts itself.
     """
-    _check(statement)
+    name = STATEMENT if isinstance(statement, Statement) else KEY_STATEMENT
+    for moment in ("asked_at", "stated_at"):
+        if not cuts.is_moment(getattr(statement, moment)):
+            raise CutError(f"{name}: {moment} is no time with a zone")
+    named = [(file.revision, file.path) for file in statement.files]
+    if named != sorted(set(named)) or not all(cuts.is_safe_path(path) for _, path in named):
+        raise CutError(f"{name}: files are not ordered, one is there twice, or a path is not safe")
+    if isinstance(statement, Statement):
+        keys: dict[str, list[Any]] = {"leaves": [leaf.index for leaf in statement.leaves]}
+        keys |= {"conversations": [*statement.conversations], "recordings": [*statement.recordings]}
+        for kind, items in keys.items():
+            if items != sorted(set(items)):
+                raise CutError(f"{name}: {kind} are not ordered, or one is there twice")
     return rfc8785.dumps(msgspec.to_builtins(statement))
 
 
@@ -120,33 +173,9 @@ def decode_statement(data: bytes) -> Statement:
     return cuts.decode_strictly(STATEMENT, data, Statement, encode_statement)
 
 
-def check_times_and_files(name: str, statement: Any, files: Iterable[tuple[int, str]]) -> None:
-    """The checks that statements share: their times, and the order of the files (revision, path) that they name.
-
-    Raises:
-        CutError: the statement `name` fails one.
-    """
-    for moment in ("asked_at", "stated_at"):
-        try:
-            known = datetime.fromisoformat(getattr(statement, moment)).utcoffset() is not None
-        except ValueError:
-            known = False
-        if not known:
-            raise CutError(f"{name}: {moment} is no time with a zone")
-    named = list(files)
-    if named != sorted(set(named)) or not all(cuts.is_safe_path(path) for _, path in named):
-        raise CutError(f"{name}: files are not ordered, one is there twice, or a path is not safe")
-
-
-def _check(statement: Statement) -> None:
-    check_times_and_files(STATEMENT, statement, ((file.revision, file.path) for file in statement.files))
-    for kind in ("conversations", "recordings"):
-        items = getattr(statement, kind)
-        if list(items) != sorted(set(items)):
-            raise CutError(f"{STATEMENT}: {kind} are not sorted, or one is there twice")
-    indexes = [leaf.index for leaf in statement.leaves]
-    if indexes != sorted(set(indexes)):
-        raise CutError(f"{STATEMENT}: leaves are not ordered, or one is there twice")
+def decode_key_statement(data: bytes) -> KeyStatement:
+    """Read a `forgotten-key.json`; otherwise as `decode_statement`."""
+    return cuts.decode_strictly(KEY_STATEMENT, data, KeyStatement, encode_statement)
 
 
 def remains_path(revision: int, path: str) -> str:
@@ -161,9 +190,12 @@ def original_path(path: str) -> str:
 
 def is_derived(path: str) -> bool:
     """Whether nothing of a removed file must be kept, because remaining records and tables have the same rows."""
-    name = path.removesuffix(".gz")
-    rendered = path.startswith("data/") and name.endswith((".csv", WORKBOOK))
-    return path == cuts.TABLE or path.startswith(cuts.REPORT) or rendered
+    return path == cuts.TABLE or path.startswith(cuts.REPORT) or is_rendering(path)
+
+
+def is_rendering(path: str) -> bool:
+    """Whether a file of a cut is a table as CSV or as a workbook."""
+    return path.startswith("data/") and path.removesuffix(".gz").endswith((".csv", WORKBOOK))
 
 
 def placeholder(record: bytes) -> bytes:
@@ -185,3 +217,8 @@ def remaining_leaf(line: bytes) -> tuple[bytes, bool]:
     if found is None:
         raise ValueError("no leaf")
     return bytes.fromhex(found[1].decode()), True
+
+
+def is_landing(path: str) -> bool:
+    """Whether a file of a cut is a landing file, or what an erasure left of one."""
+    return original_path(path).startswith("landing/")

@@ -23,17 +23,6 @@ from dataclasses import dataclass
 import msgspec
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.manifest import (
-    Clock,
-    Completeness,
-    Coverage,
-    Cut,
-    CutFile,
-    Lock,
-    LogPosition,
-    Receipt,
-    Superseded,
-)
 from custody_pipeline.evidence.cut.records import leaf_hash
 from custody_pipeline.evidence.log.checkpoint import (
     Checkpoint,
@@ -66,21 +55,21 @@ class Draft:
 
     night: str
     revision: int
-    complete: Completeness
+    complete: cuts.Completeness
     sealed_at: str
     operator: str
     tool_version: str
-    files: Sequence[CutFile]
+    files: Sequence[cuts.CutFile]
     counts: dict[str, int]
     statuses: dict[str, int]
     organization_id: str | None = None
     collector: str | None = None
     git_revision: str | None = None
-    receipts: Sequence[Receipt] = ()
-    supersedes: Superseded | None = None
-    lock: Lock | None = None
-    coverage: Sequence[Coverage] = ()
-    clock: Clock | None = None
+    receipts: Sequence[cuts.Receipt] = ()
+    supersedes: cuts.Superseded | None = None
+    lock: cuts.Lock | None = None
+    coverage: Sequence[cuts.Coverage] = ()
+    clock: cuts.Clock | None = None
     newer_within_days: int | None = None
 
 
@@ -150,7 +139,7 @@ class Sealed:
         writes: in this order; each group is finished before the next (see the module).
     """
 
-    cut: Cut
+    cut: cuts.Cut
     sha256: str
     checkpoint: Checkpoint
     writes: list[Write]
@@ -196,7 +185,7 @@ def seal(
         raise InconsistentHeadError(f"{reader.name}: the tiles are not those of {HEAD}")
     before = [item.hex() for item in frontier.hashes]
     frontier.extend(leaves)
-    cut = Cut(
+    cut = cuts.Cut(
         **vars(draft)
         | {
             "files": tuple(sorted(draft.files, key=lambda file: file.path)),
@@ -208,7 +197,7 @@ def seal(
         },
         timestamped=timestamp is not None,
         keys=tuple(signer.verifier.vkey for signer in signers),
-        log=LogPosition(
+        log=cuts.LogPosition(
             origin=head.origin,
             first=head.size,
             previous_root=head.root.hex(),
@@ -221,8 +210,7 @@ def seal(
     used = agreed(ours) if agreed else Agreed(ours, timestamp(ours) if timestamp else None)
     data, stamp = used.cut, used.timestamp
     cut = cuts.decode_cut(data)
-    appended = append(old, [*leaves, leaf_hash(data)])
-    tree = appended.tree
+    tree, tiles = append(old, [*leaves, leaf_hash(data)])
     new = Head(head.origin, tree.size, tree.root())
     checkpoint = sign_checkpoint(new, signers, *_guard(tree, signed_before or head, new))
     proof = consistency_proof(tree.node, head.size, new.size)
@@ -233,7 +221,7 @@ def seal(
         files[cuts.TIMESTAMP] = stamp
     writes = [Write(cut.prefix + name, content, True, _content_type(name)) for name, content in sorted(files.items())]
     writes.append(Write(cut.prefix + cuts.CUT_JSON, data, True, "application/json"))
-    writes += _log_writes(appended.tiles, checkpoint)
+    writes += _log_writes(tiles, checkpoint)
     return Sealed(cut, hashlib.sha256(data).hexdigest(), checkpoint, writes)
 
 
@@ -299,7 +287,7 @@ def recover(reader: Reader, keys: Sequence[Verifier], head: Head) -> list[Write]
     if pending:
         prefix = pending[min(pending)][0]
         raise SealError(f"{prefix} begins at leaf {min(pending)}, but what is before it ends at {frontier.size}")
-    return _log_writes(append(tree, leaves).tiles, newest) if newest else []
+    return _log_writes(append(tree, leaves)[1], newest) if newest else []
 
 
 def _cuts_beyond(reader: Reader, keys: Sequence[Verifier], head: Head) -> dict[int, tuple[str, bytes, Checkpoint]]:

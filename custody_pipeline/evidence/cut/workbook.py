@@ -36,7 +36,7 @@ import numpy as np
 import pyarrow as pa
 from isal import isal_zlib
 
-from custody_pipeline.evidence.cut.records import text_column, utf8
+from custody_pipeline.evidence.cut.records import text_columns, utf8
 from custody_pipeline.evidence.cut.workbook_cells import HEAD, rows_and_changes, text_cell
 
 WORKBOOK = ".xlsx"
@@ -117,11 +117,6 @@ class ZipParts:
             yield part
 
 
-def zipped(target: Any) -> zipfile.ZipFile:
-    """A ZIP file that is written to `target`, which need not be seekable."""
-    return zipfile.ZipFile(target, "w")
-
-
 class Workbook:
     """A workbook that is written while rows are added, within its `with` block.
 
@@ -157,7 +152,7 @@ class Workbook:
         for start in range(0, rows.num_rows, _ROWS_AT_ONCE):
             part = rows.slice(start, _ROWS_AT_ONCE)
             known = [text.slice(start, _ROWS_AT_ONCE) for text in texts] if texts is not None else None
-            self._add(part, known or [text_column(*pair) for pair in zip(part.schema.names, part.columns, strict=True)])
+            self._add(part, known or text_columns(part))
 
     def _add(self, rows: pa.RecordBatch, texts: Sequence[pa.Array]) -> None:
         # Only rows and bytes decide where a sheet ends, not the batches: equal rows give equal parts.
@@ -215,14 +210,20 @@ class Workbook:
             part.write(text.encode())
 
 
+@contextmanager
+def workbook_in(target: Any, title: str, names: Sequence[str]) -> Iterator[Workbook]:
+    """A workbook that is written to `target`, which need not be seekable."""
+    with zipfile.ZipFile(target, "w") as file, Workbook(ZipParts(file), title, names) as book:
+        yield book
+
+
 def write_workbook(path: Path, title: str, rows: pa.RecordBatchReader) -> list[Note]:
     """Write rows as a workbook; returns the changed cells. See `Workbook`.
 
     Raises:
         CanonicalError: a column has a type without a canonical text (floating point, binary).
     """
-    names = rows.schema.names
-    with path.open("wb") as target, zipped(target) as file, Workbook(ZipParts(file), title, names) as book:
+    with path.open("wb") as target, workbook_in(target, title, rows.schema.names) as book:
         for batch in rows:
             book.add(batch)
     return book.notes

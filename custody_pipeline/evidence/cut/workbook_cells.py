@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from custody_pipeline.evidence.cut.records import concatenated, joined, strings, utf8
+from custody_pipeline.evidence.cut.records import concatenated, filled, is_bare, joined, strings, utf8
 
 # Limits of Excel's file format: characters of a cell, digits of a number.
 MAX_TEXT = 32_767
@@ -50,7 +50,7 @@ def rows_and_changes(rows: pa.RecordBatch, texts: Sequence[pa.Array]) -> tuple[p
     Returns:
         Of a changed cell: row of the batch, column, what is changed.
     """
-    kinds = [_kinds(text) if _is_text(column.type) else 0 for column, text in zip(rows.columns, texts, strict=True)]
+    kinds = [0 if is_bare(column.type) else _kinds(text) for column, text in zip(rows.columns, texts, strict=True)]
     return _rows(rows, texts, kinds), _changed(rows.schema.names, texts, kinds)
 
 
@@ -63,16 +63,10 @@ def text_cell(text: str, style: int = TEXT) -> str:
 def _rows(rows: pa.RecordBatch, texts: Sequence[pa.Array], kinds: Sequence[int]) -> pa.Array:
     parts: list[Any] = ["<row>"]
     for column, text, kind in zip(rows.columns, texts, kinds, strict=True):
-        parts += _text_cells(text, kind) if _is_text(column.type) else _cells(column, text)
+        parts += _cells(column, text) if is_bare(column.type) else _text_cells(text, kind)
     if all(isinstance(part, str) for part in parts):  # no column has a value
         return strings(["".join(parts) + "</row>"] * rows.num_rows)
     return joined(*parts, "</row>")
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    """Whether the cells of a column are text: text itself, lists, structs, maps."""
-    types = pa.types
-    return not (types.is_boolean(kind) or types.is_integer(kind) or types.is_date(kind) or types.is_timestamp(kind))
 
 
 def _text_cells(text: pa.Array, kinds: int) -> list[Any]:
@@ -81,7 +75,7 @@ def _text_cells(text: pa.Array, kinds: int) -> list[Any]:
         return ["<c/>"]
     head, tail = _TEXT_CELL
     fitting = _fitting(text, kinds)
-    return [head, fitting, tail] if not fitting.null_count else [_or_none(concatenated(head, fitting, tail))]
+    return [head, fitting, tail] if not fitting.null_count else [filled(concatenated(head, fitting, tail), "<c/>")]
 
 
 def _cells(column: pa.Array, text: pa.Array) -> list[Any]:
@@ -91,7 +85,7 @@ def _cells(column: pa.Array, text: pa.Array) -> list[Any]:
         return ["<c/>"]
     if pa.types.is_boolean(kind):
         bits = pc.replace_substring(pc.replace_substring(text, "true", "1"), "false", "0")
-        return [_or_none(concatenated('<c t="b"><v>', bits, "</v></c>"))]
+        return [filled(concatenated('<c t="b"><v>', bits, "</v></c>"), "<c/>")]
     if pa.types.is_integer(kind):
         return _typed(text, text, _between(column.cast(pa.int64(), safe=False), 1 - MAX_NUMBER, MAX_NUMBER), 0)
     if pa.types.is_date(kind):
@@ -126,7 +120,7 @@ def _typed(text: pa.Array, number: pa.Array, fits: pa.Array, style: int) -> list
     if pc.all(fits, min_count=0).as_py() is False:
         head, tail = _TEXT_CELL
         cells = pc.if_else(fits, cells, concatenated(head, text, tail))
-    return [_or_none(cells)]
+    return [filled(cells, "<c/>")]
 
 
 @cache
@@ -137,10 +131,6 @@ def _number(value: int) -> pa.Scalar:
 
 def _between(values: pa.Array, first: int, end: int) -> pa.Array:
     return pc.and_(pc.greater_equal(values, _number(first)), pc.less(values, _number(end)))
-
-
-def _or_none(cells: pa.Array) -> pa.Array:
-    return pc.fill_null(cells, strings(["<c/>"])[0]) if cells.null_count else cells
 
 
 def _kinds(texts: pa.Array) -> int:

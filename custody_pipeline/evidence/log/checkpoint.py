@@ -6,7 +6,6 @@ Belongs here: the format, and the rule that two inconsistent heads are never sig
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from custody_pipeline.evidence.log.note import (
     Signer,
     Verifier,
     check_origin,
+    from_base64,
     parse,
     sign,
 )
@@ -73,11 +73,8 @@ def read_checkpoint(data: bytes) -> Checkpoint:
     origin, size, root = lines[:3]
     if not re.fullmatch(r"0|[1-9][0-9]{0,18}", size):
         raise NoteError("a checkpoint's second line is the tree size in decimal")
-    try:
-        digest = base64.b64decode(root, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise NoteError("a checkpoint's third line is the root hash in base64") from error
-    if len(digest) != HASH_BYTES or base64.b64encode(digest).decode() != root:
+    digest = from_base64(root, "the root hash on a checkpoint's third line")
+    if len(digest) != HASH_BYTES:
         raise NoteError("a checkpoint's root hash is 32 bytes in base64")
     return Checkpoint(Head(origin, int(size), digest), note)
 
@@ -110,13 +107,11 @@ def cosigned_by(checkpoint: Checkpoint, witnesses: Sequence[Verifier]) -> dict[s
         NoteError: a known witness's cosignature is wrong, or of a time before the log or far ahead.
     """
     times: dict[str, int] = {}
-    for signature in checkpoint.note.signatures:
-        for witness in witnesses:
-            if (witness.name, witness.key_id) == (signature.name, signature.key_id):
-                time = witness.check(checkpoint.note.text, signature.signature) or 0
-                if not _EARLIEST <= time < _LATEST:
-                    raise NoteError(f"the cosignature of {witness.name} is of no plausible time: {time}")
-                times[witness.name] = time
+    for witness, signature in checkpoint.note.signed_by(witnesses):
+        time = witness.check(checkpoint.note.text, signature.signature) or 0
+        if not _EARLIEST <= time < _LATEST:
+            raise NoteError(f"the cosignature of {witness.name} is of no plausible time: {time}")
+        times[witness.name] = time
     return times
 
 
@@ -174,10 +169,7 @@ def read_witness_request(data: bytes) -> tuple[int, list[bytes], Checkpoint]:
     match = re.fullmatch(r"old (0|[1-9][0-9]{0,18})", lines[0])
     if not match or not separator:
         raise NoteError("a consistency proof begins with `old` and a size, and an empty line ends it")
-    try:
-        proof = [base64.b64decode(line, validate=True) for line in lines[1:]]
-    except (binascii.Error, ValueError) as error:
-        raise NoteError("a line of the consistency proof is no base64") from error
+    proof = [from_base64(line, "a line of the consistency proof") for line in lines[1:]]
     checkpoint = read_checkpoint(rest)
     if witness_request(int(match[1]), proof, checkpoint) != data:
         raise NoteError("the consistency proof is not in its canonical form, for example its base64")

@@ -53,40 +53,27 @@ def check_witness_keys(keys: Iterable[Verifier]) -> list[Verifier]:
     return found
 
 
-def cosignatures_in(data: bytes, checkpoint: Checkpoint) -> tuple[Signature, ...]:
-    """The signatures in a witness's answer: signature lines, or a whole checkpoint with them.
-
-    Raises:
-        NoteError: malformed, or a checkpoint that says something else.
-    """
-    if b"\n\n" not in data:
-        data = checkpoint.note.text + b"\n" + data
-    note = parse(data)
-    if note.text != checkpoint.note.text:
-        raise NoteError("another checkpoint was cosigned than the one that is published")
-    return note.signatures
-
-
 def add_cosignatures(checkpoint: Checkpoint, data: bytes, witnesses: Sequence[Verifier]) -> Checkpoint:
     """The checkpoint with the cosignatures of known witnesses that `data` holds, in place of earlier ones of theirs.
 
     Args:
-        data: see `cosignatures_in`.
+        data: a witness's answer: signature lines, or a whole checkpoint with them.
         witnesses: keys that are trusted; signatures of others are left out.
 
     Raises:
-        NoteError: malformed, a known witness's cosignature is wrong, or no known witness cosigned.
+        NoteError: malformed, another checkpoint, a known witness's cosignature is wrong, or no known witness cosigned.
     """
+    note = parse(data if b"\n\n" in data else checkpoint.note.text + b"\n" + data)
+    if note.text != checkpoint.note.text:
+        raise NoteError("another checkpoint was cosigned than the one that is published")
     added: dict[tuple[str, bytes], Signature] = {}
-    for signature in cosignatures_in(data, checkpoint):
-        for witness in witnesses:
-            if (witness.name, witness.key_id) == (signature.name, signature.key_id):
-                witness.check(checkpoint.note.text, signature.signature)
-                added[witness.name, witness.key_id] = signature
+    for witness, signature in note.signed_by(witnesses):
+        witness.check(note.text, signature.signature)
+        added[witness.name, witness.key_id] = signature
     if not added:
         raise NoteError("it has no cosignature of a known witness")
     kept = [item for item in checkpoint.note.signatures if (item.name, item.key_id) not in added]
-    return Checkpoint(checkpoint.head, Note(checkpoint.note.text, (*kept, *added.values())))
+    return Checkpoint(checkpoint.head, Note(note.text, (*kept, *added.values())))
 
 
 def ask_witness(post: Post, tree: TileTree, checkpoint: Checkpoint, witness: Verifier) -> Checkpoint:

@@ -9,7 +9,6 @@ line includes the key's name, so nothing else is needed.
 from __future__ import annotations
 
 import base64
-import binascii
 import errno
 import os
 import tempfile
@@ -63,19 +62,14 @@ def new_key(name: str, *, demo: bool = False) -> NewKey:
 
 
 class Ed25519Signer:
-    """Signs with a private key in memory."""
+    """Signs with a private key in memory. `verifier`: the public half."""
 
     def __init__(self, name: str, seed: bytes) -> None:
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self._verifier = Verifier(check_name(name), ED25519, self._key.public_key().public_bytes_raw())
+        self.verifier = Verifier(check_name(name), ED25519, self._key.public_key().public_bytes_raw())
 
     def __repr__(self) -> str:
-        return f"Ed25519Signer({self._verifier.vkey})"
-
-    @property
-    def verifier(self) -> Verifier:
-        """The public half."""
-        return self._verifier
+        return f"Ed25519Signer({self.verifier.vkey})"
 
     def sign(self, message: bytes) -> bytes:
         """64 bytes."""
@@ -95,7 +89,7 @@ def load_signer(private: str) -> Ed25519Signer:
     try:
         material = base64.b64decode(parts[2], validate=True)
         signer = Ed25519Signer(parts[0], material[1:])
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise SigningKeyError("the signing key is damaged") from None
     if material[0] != ED25519 or signer.verifier.key_id.hex() != parts[1]:
         raise SigningKeyError("the signing key is damaged: its id is not that of its key")
@@ -180,14 +174,13 @@ def rotated_keys(data: bytes, origin: str, trusted: Sequence[Verifier]) -> list[
     Raises:
         NoteError: malformed, about another log, or not signed by every old and new key it names.
     """
-    note, old, new = _read_rotation(data, origin)
+    note, old, _ = _read_rotation(data, origin)
     known = [key for key in old if key in trusted]
     if not known:
         raise NoteError("none of the old keys of the rotation is trusted")
     # A folder may hold any number of statements, so check the trusted signature first: nobody else can make it.
     note.verified_by(known)
-    _check_all_signed(note, [*old, *new])
-    return new
+    return keys_of_rotation(data, origin)[1]
 
 
 def keys_of_rotation(data: bytes, origin: str) -> tuple[list[Verifier], list[Verifier]]:
@@ -197,7 +190,8 @@ def keys_of_rotation(data: bytes, origin: str) -> tuple[list[Verifier], list[Ver
         NoteError: malformed, about another log, or not signed by every key it names.
     """
     note, old, new = _read_rotation(data, origin)
-    _check_all_signed(note, [*old, *new])
+    if {key.vkey for key in note.verified_by([*old, *new])} != {key.vkey for key in (*old, *new)}:
+        raise NoteError("the key rotation is not signed by every key it names")
     return old, new
 
 
@@ -216,8 +210,3 @@ def _read_rotation(data: bytes, origin: str) -> tuple[Note, list[Verifier], list
             raise NoteError(f"the key {verifier.name} does not sign for {origin}: a log keeps its name")
         named[role].append(verifier)
     return note, named["old"], named["new"]
-
-
-def _check_all_signed(note: Note, everyone: Sequence[Verifier]) -> None:
-    if {key.vkey for key in note.verified_by(everyone)} != {key.vkey for key in everyone}:
-        raise NoteError("the key rotation is not signed by every key it names")

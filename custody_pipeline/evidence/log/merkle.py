@@ -9,7 +9,7 @@ Every function that builds something takes a `node(level, index)` that returns t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 HASH_BYTES = 32
 EMPTY_ROOT = hashlib.sha256(b"").digest()
@@ -80,12 +80,8 @@ class Frontier:
         self.size = size
         self.hashes = list(hashes)
 
-    def append(self, leaf: bytes) -> None:
-        """Add one leaf hash."""
-        self.extend([leaf])
-
     def extend(self, leaves: Iterable[bytes]) -> None:
-        """Add many leaf hashes, level by level."""
+        """Add leaf hashes, level by level."""
         nodes = list(leaves)
         old, new = self.size, []
         self.size += len(nodes)
@@ -146,40 +142,19 @@ def _split(size: int) -> int:
     return 1 << (size - 1).bit_length() - 1
 
 
-def root_from_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
-    """The root that an inclusion proof leads to (RFC 9162, 2.1.3.2).
-
-    Raises:
-        ProofError: the proof has the wrong length or shape for this index and size.
-    """
-    if not 0 <= index < size:
-        raise ProofError(f"leaf {index} is not in a tree of {size} leaves")
-    _check_hashes([leaf, *proof])
-    position, last, root = index, size - 1, leaf
-    for sibling in proof:
-        if last == 0:
-            raise ProofError("the proof is too long")
-        if position & 1 or position == last:
-            root = node_hash(sibling, root)
-            while not position & 1 and position:
-                position >>= 1
-                last >>= 1
-        else:
-            root = node_hash(root, sibling)
-        position >>= 1
-        last >>= 1
-    if last:
-        raise ProofError("the proof is too short")
-    return root
-
-
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
-    """Check that `leaf` is number `index` of the tree (`size`, `root`).
+    """Check that `leaf` is number `index` of the tree (`size`, `root`) (RFC 9162, 2.1.3.2).
 
     Raises:
         ProofError: it is not, or the proof does not show it.
     """
-    if root_from_inclusion(leaf, index, size, proof) != root:
+    if not 0 <= index < size:
+        raise ProofError(f"leaf {index} is not in a tree of {size} leaves")
+    _check_hashes([leaf, *proof])
+    found = leaf
+    for sibling, is_left in _on_the_way(index, size - 1, proof):
+        found = node_hash(sibling, found) if is_left else node_hash(found, sibling)
+    if found != root:
         raise ProofError("the proof leads to another root")
 
 
@@ -210,24 +185,35 @@ def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: byt
         position >>= 1
         last >>= 1
     first, second = path[0], path[0]
-    for sibling in path[1:]:
-        if last == 0:
-            raise ProofError("the proof is too long")
-        if position & 1 or position == last:
+    for sibling, is_left in _on_the_way(position, last, path[1:]):
+        if is_left:
             first, second = node_hash(sibling, first), node_hash(sibling, second)
-            while not position & 1 and position:
-                position >>= 1
-                last >>= 1
         else:
             second = node_hash(second, sibling)
-        position >>= 1
-        last >>= 1
-    if last:
-        raise ProofError("the proof is too short")
     if first != old_root:
         raise ProofError("the proof does not lead to the old root")
     if second != new_root:
         raise ProofError("the proof does not lead to the new root")
+
+
+def _on_the_way(position: int, last: int, siblings: Sequence[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """The siblings on the way to the root from the node at `position` of a level that ends at `last`; which are left.
+
+    Raises:
+        ProofError: there are more or fewer siblings than steps.
+    """
+    for sibling in siblings:
+        if last == 0:
+            raise ProofError("the proof is too long")
+        is_left = bool(position & 1) or position == last
+        yield sibling, is_left
+        while is_left and not position & 1 and position:
+            position >>= 1
+            last >>= 1
+        position >>= 1
+        last >>= 1
+    if last:
+        raise ProofError("the proof is too short")
 
 
 def _check_hashes(hashes: Iterable[bytes]) -> None:

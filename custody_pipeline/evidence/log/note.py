@@ -7,10 +7,9 @@ text says (checkpoint.py, evidence/cut/manifest.py).
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,11 +32,6 @@ class UnknownSignerError(NoteError):
 
 class OtherLogError(NoteError):
     """A note names another log than the one whose key signed it."""
-
-
-def key_id(name: str, kind: int, public_key: bytes) -> bytes:
-    """4 bytes: SHA-256(name || LF || signature type || public key)[:4]."""
-    return hashlib.sha256(name.encode() + b"\n" + bytes([kind]) + public_key).digest()[:4]
 
 
 def check_name(name: str) -> str:
@@ -77,8 +71,8 @@ class Verifier:
 
     @property
     def key_id(self) -> bytes:
-        """The 4 bytes that mark this key's signatures."""
-        return key_id(self.name, self.kind, self.public_key)
+        """The 4 bytes that mark this key's signatures: SHA-256(name || LF || signature type || public key)[:4]."""
+        return hashlib.sha256(self.name.encode() + b"\n" + bytes([self.kind]) + self.public_key).digest()[:4]
 
     @property
     def vkey(self) -> str:
@@ -106,7 +100,7 @@ class Verifier:
         parts = vkey.strip().split("+", 2)
         if len(parts) != 3:
             raise NoteError("a verifier key looks like name+0123abcd+AbCd…: three parts joined by plus signs")
-        name, identity, material = check_name(parts[0]), parts[1], _decode(parts[2])
+        name, identity, material = check_name(parts[0]), parts[1], from_base64(parts[2], "a verifier key")
         if len(material) != 33 or material[0] not in (ED25519, COSIGNATURE_V1):
             raise NoteError(f"verifier key {name}: not an Ed25519 key of type 1 (log) or 4 (witness)")
         verifier = cls(name, material[0], material[1:])
@@ -171,6 +165,13 @@ class Note:
         """The whole note."""
         return self.text + b"\n" + b"".join(signature.line for signature in self.signatures)
 
+    def signed_by(self, keys: Sequence[Verifier]) -> Iterator[tuple[Verifier, Signature]]:
+        """The signatures of known keys, unchecked."""
+        for signature in self.signatures:
+            for key in keys:
+                if (key.name, key.key_id) == (signature.name, signature.key_id):
+                    yield key, signature
+
     def verified_by(self, keys: Sequence[Verifier]) -> list[Verifier]:
         """The known keys that signed this note.
 
@@ -179,11 +180,9 @@ class Note:
             NoteError: a signature of a known key is wrong.
         """
         signers = []
-        for signature in self.signatures:
-            for key in keys:
-                if (key.name, key.key_id) == (signature.name, signature.key_id):
-                    key.check(self.text, signature.signature)
-                    signers.append(key)
+        for key, signature in self.signed_by(keys):
+            key.check(self.text, signature.signature)
+            signers.append(key)
         if not signers:
             names = ", ".join(f"{s.name}+{s.key_id.hex()}" for s in self.signatures)
             raise UnknownSignerError(f"none of the given public keys signed this; it is signed by {names}")
@@ -215,7 +214,7 @@ def _parse_line(line: str) -> Signature:
     name, space, encoded = line.removeprefix(_PREFIX).partition(" ")
     if not line.startswith(_PREFIX) or not space:
         raise NoteError("a signature line is an em dash, the key's name and base64")
-    signature = _decode(encoded)
+    signature = from_base64(encoded, "a signature")
     if len(signature) < 5:
         raise NoteError("a signature is shorter than a key id and one byte")
     return Signature(check_name(name), signature[:4], signature[4:])
@@ -251,11 +250,12 @@ def sign(text: bytes, signers: Sequence[Signer]) -> Note:
     return note
 
 
-def _decode(encoded: str) -> bytes:
+def from_base64(encoded: str, what: str) -> bytes:
+    """The bytes of `what`. Raises NoteError unless the text is base64 in its canonical form."""
     try:
         data = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise NoteError("not base64") from error
+    except ValueError as error:
+        raise NoteError(f"{what} is not base64") from error
     if base64.b64encode(data).decode() != encoded:
-        raise NoteError("not canonical base64")
+        raise NoteError(f"{what} is not canonical base64")
     return data

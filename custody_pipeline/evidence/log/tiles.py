@@ -8,7 +8,6 @@ call's data in clear. Bundles would disclose every call to anybody who may check
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 from custody_pipeline.evidence.log.merkle import (
@@ -49,14 +48,17 @@ def tile_path(level: int, index: int, width: int = WIDTH) -> str:
 
 def tile_paths(size: int) -> Iterator[tuple[int, int, int]]:
     """(level, index, width) of every tile that a tree of `size` leaves consists of."""
-    level, hashes = 0, size
-    while hashes:
-        for index in range(hashes // WIDTH):
-            yield level, index, WIDTH
-        if hashes % WIDTH:
-            yield level, hashes // WIDTH, hashes % WIDTH
-        hashes //= WIDTH
-        level += 1
+    for level, hashes in levels(size):
+        for index in range(-(-hashes // WIDTH)):
+            yield level, index, min(WIDTH, hashes - index * WIDTH)
+
+
+def levels(size: int) -> Iterator[tuple[int, int]]:
+    """(level, hashes) of each level of the tiles of a tree of `size` leaves."""
+    level = 0
+    while size:
+        yield level, size
+        level, size = level + 1, size // WIDTH
 
 
 class TileTree:
@@ -65,6 +67,11 @@ class TileTree:
     Args:
         prefix: the log's place in the reader, with a trailing slash.
         fresh: tiles that are not written yet (`tile/…` → bytes); they win over the reader's.
+
+    Attributes:
+        tile: (level, index) → the bytes of a tile of this tree, 32 per hash. Raises TileError if the tile is not there
+            or has another length, TargetError if it could not be read.
+        node: (level, index) → the hash of a complete subtree. Raises the same.
     """
 
     def __init__(self, reader: Reader, size: int, prefix: str = "log/", fresh: Mapping[str, bytes] | None = None):
@@ -72,23 +79,14 @@ class TileTree:
         self._prefix = prefix
         self._fresh = fresh or {}
         self.size = size
-        self._tile = lru_cache(maxsize=CACHED_TILES)(self._read_tile)
-        self._node = lru_cache(maxsize=CACHED_NODES)(self._make_node)
+        self.tile = lru_cache(maxsize=CACHED_TILES)(self._tile)
+        self.node = lru_cache(maxsize=CACHED_NODES)(self._node)
 
     def grown(self, size: int, fresh: Mapping[str, bytes]) -> TileTree:
         """The tree of `size` leaves whose new tiles are `fresh`."""
         return TileTree(self._reader, size, self._prefix, fresh)
 
-    def tile(self, level: int, index: int) -> bytes:
-        """The bytes of a tile of this tree: 32 per hash.
-
-        Raises:
-            TileError: it is not there or has another length.
-            TargetError: it could not be read.
-        """
-        return self._tile(level, index)
-
-    def _read_tile(self, level: int, index: int) -> bytes:
+    def _tile(self, level: int, index: int) -> bytes:
         width = min(WIDTH, (self.size >> HEIGHT * level) - index * WIDTH)
         if width <= 0:
             raise TileError(f"a tree of {self.size} leaves has no tile {index} at level {level}")
@@ -108,11 +106,7 @@ class TileTree:
         except TooLargeError as error:
             raise TileError(str(error)) from error
 
-    def node(self, level: int, index: int) -> bytes:
-        """Hash of the complete subtree (level, index)."""
-        return self._node(level, index)
-
-    def _make_node(self, level: int, index: int) -> bytes:
+    def _node(self, level: int, index: int) -> bytes:
         if level % HEIGHT:
             return node_hash(self.node(level - 1, 2 * index), self.node(level - 1, 2 * index + 1))
         tile, place = divmod(index, WIDTH)
@@ -138,21 +132,8 @@ class TileTree:
             yield from (data[i * HASH_BYTES : (i + 1) * HASH_BYTES] for i in range(first, last))
 
 
-@dataclass(frozen=True)
-class Appended:
-    """The result of appending leaves.
-
-    Attributes:
-        tree: the new tree; it answers from the new tiles and from the old ones.
-        tiles: path relative to the log's prefix (`tile/…`) → bytes; only tiles that are new.
-    """
-
-    tree: TileTree
-    tiles: dict[str, bytes]
-
-
-def append(old: TileTree, leaves: Iterable[bytes]) -> Appended:
-    """The tiles of a tree after `leaves`, 32 bytes each, are added to it.
+def append(old: TileTree, leaves: Iterable[bytes]) -> tuple[TileTree, dict[str, bytes]]:
+    """The tree after `leaves`, 32 bytes each, are added to it, and its new tiles by path (`tile/…`).
 
     Reads at most one partial tile a level and writes tiles in proportion to the new leaves.
     """
@@ -170,4 +151,4 @@ def append(old: TileTree, leaves: Iterable[bytes]) -> Appended:
                 parents.append(complete_root(part))
                 index += 1
         level, count, fresh = level + 1, count // WIDTH, parents
-    return Appended(old.grown(total, tiles), tiles)
+    return old.grown(total, tiles), tiles

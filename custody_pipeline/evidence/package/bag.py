@@ -17,25 +17,8 @@ from custody_pipeline.evidence.cut.manifest import ROTATION
 from custody_pipeline.evidence.cut.proof import COMMITMENT_SUFFIX, PROOF_SUFFIX, RecordProof
 from custody_pipeline.evidence.log.checkpoint import Checkpoint
 from custody_pipeline.evidence.log.note import Signer, sign
-from custody_pipeline.evidence.package.layout import (
-    BAG_INFO,
-    BAGIT,
-    CHECKPOINT,
-    INSTRUCTIONS,
-    MANIFEST,
-    MISSING,
-    PUBLIC_KEYS,
-    RECORDS,
-    ROTATIONS,
-    SCHEMA,
-    SIGNATURE,
-    STATEMENT,
-    TAG_FILES,
-    TAG_MANIFEST,
-    Absent,
-    Included,
-    Masked,
-)
+from custody_pipeline.evidence.package import layout
+from custody_pipeline.io.whole_file import HashedFile
 
 _VERIFY = """# Verify this package
 
@@ -104,19 +87,22 @@ class PackageWriter:
         asked: Iterable[str],
         rotations: Sequence[bytes],
     ) -> None:
-        (folder / RECORDS).mkdir(parents=True, exist_ok=True)
-        (folder / BAGIT).write_bytes(_BAGIT)
+        (folder / layout.RECORDS).mkdir(parents=True, exist_ok=True)
+        (folder / layout.BAGIT).write_bytes(_BAGIT)
         self._folder, self._signers = folder, signers
-        self._manifest, self._bytes, self._files, self._left_out = _Growing(folder / MANIFEST), 0, 0, 0
+        self._manifest = HashedFile((folder / layout.MANIFEST).open("wb"))
+        self._bytes = self._files = self._left_out = 0
         head = checkpoint.head
         scope = {"origin": head.origin, "size": head.size, "root": head.root.hex(), "night": night,
                  "asked": [] if night else sorted(set(asked))}  # fmt: skip
-        self._statement = _List(folder / STATEMENT, msgspec.json.encode(scope)[:-1] + b',"records":[')
-        self._missing = _List(folder / MISSING, b"[")
+        self._statement = _List(folder / layout.STATEMENT, msgspec.json.encode(scope)[:-1] + b',"records":[')
+        self._missing = _List(folder / layout.MISSING, b"[")
         keys = "".join(f"# sha256:{key.fingerprint}\n{key.vkey}\n" for key in (signer.verifier for signer in signers))
-        files = {CHECKPOINT: checkpoint.note.data, INSTRUCTIONS: _VERIFY.encode(), PUBLIC_KEYS: keys.encode()} | {
-            f"{ROTATIONS}{number}/{ROTATION}": note for number, note in enumerate(rotations, 1)
-        }
+        files = {
+            layout.CHECKPOINT: checkpoint.note.data,
+            layout.INSTRUCTIONS: _VERIFY.encode(),
+            layout.PUBLIC_KEYS: keys.encode(),
+        } | {f"{layout.ROTATIONS}{number}/{ROTATION}": note for number, note in enumerate(rotations, 1)}
         for path, data in files.items():
             self._write(path, data)
 
@@ -127,7 +113,7 @@ class PackageWriter:
         for growing in (self._manifest, self._statement, self._missing):
             growing.close()
 
-    def write(self, name: str, proof: RecordProof, masked: Masked | None = None) -> WrittenRecord:
+    def write(self, name: str, proof: RecordProof, masked: layout.Masked | None = None) -> WrittenRecord:
         """Write a record's files, from any thread; `record` lists them then.
 
         Args:
@@ -136,28 +122,27 @@ class PackageWriter:
         """
         files = {".json": rfc8785.dumps(masked.row), COMMITMENT_SUFFIX: proof.commitment.data} if masked else {
             ".json": proof.record, PROOF_SUFFIX: proof.data}  # fmt: skip
+        listed = []
         for suffix, data in files.items():
-            with open(f"{self._folder}/{RECORDS}{name}{suffix}", "wb") as file:  # noqa: PTH123 - of tens of thousands
+            path = f"{layout.RECORDS}{name}{suffix}"
+            with open(f"{self._folder}/{path}", "wb") as file:  # noqa: PTH123 - of tens of thousands
                 file.write(data)
-        return WrittenRecord(
-            [
-                (f"{RECORDS}{name}{suffix}", hashlib.sha256(data).hexdigest(), len(data))
-                for suffix, data in files.items()
-            ],
-            msgspec.json.encode(_included(name, proof, masked)),
-        )
+            listed.append((path, hashlib.sha256(data).hexdigest(), len(data)))
+        return WrittenRecord(listed, msgspec.json.encode(_included(name, proof, masked)))
 
     def record(self, written: WrittenRecord) -> None:
         """Add a record whose files are written."""
         for path, sha256, size in written.files:
-            self._list(path, sha256, size)
+            self.list_file(path, sha256, size)
         self._statement.add(written.included)
 
-    def attached(self, path: str, sha256: str, size: int) -> None:
-        """List a file that is there already, a recording or a document. `path`: below the package, with slashes."""
-        self._list(path, sha256, size)
+    def list_file(self, path: str, sha256: str, size: int) -> None:
+        """List a file that is there already. `path`: below the package, with slashes."""
+        self._manifest.write(f"{sha256}  {path}\n".encode())
+        self._bytes += size
+        self._files += 1
 
-    def leave_out(self, absent: Absent) -> None:
+    def leave_out(self, absent: layout.Absent) -> None:
         """Name audio and documents that are not in the package."""
         self._left_out += 1
         self._missing.add(msgspec.json.encode(absent))
@@ -169,61 +154,39 @@ class PackageWriter:
             SHA-256 of the tag manifest, hex: it stands for every file.
         """
         for path, growing, end in (
-            (MISSING, self._missing, b"]\n"),
-            (STATEMENT, self._statement, b'],"left_out":%d}\n' % self._left_out),
+            (layout.MISSING, self._missing, b"]\n"),
+            (layout.STATEMENT, self._statement, b'],"left_out":%d}\n' % self._left_out),
         ):
-            self._list(path, *growing.close(end))
+            with growing:
+                growing.write(end)
+            self.list_file(path, growing.sha256.hexdigest(), growing.size)
+        self._manifest.close()
         lines = {**info, "Payload-Oxum": f"{self._bytes}.{self._files}"}
         text = "".join(f"{key}: {' '.join(value.split())}\n" for key, value in lines.items()).encode()
-        (self._folder / BAG_INFO).write_bytes(text)
+        (self._folder / layout.BAG_INFO).write_bytes(text)
         digests = {
-            BAGIT: hashlib.sha256(_BAGIT).hexdigest(),
-            BAG_INFO: hashlib.sha256(text).hexdigest(),
-            MANIFEST: self._manifest.close()[0],
+            layout.BAGIT: hashlib.sha256(_BAGIT).hexdigest(),
+            layout.BAG_INFO: hashlib.sha256(text).hexdigest(),
+            layout.MANIFEST: self._manifest.sha256.hexdigest(),
         }
-        data = "".join(f"{digests[path]}  {path}\n" for path in sorted(TAG_FILES)).encode()
+        data = "".join(f"{digests[path]}  {path}\n" for path in sorted(layout.TAG_FILES)).encode()
         sha256 = hashlib.sha256(data).hexdigest()
-        note = f"{SCHEMA}\n{self._signers[0].verifier.name}\n{sha256}  {TAG_MANIFEST}\n"
-        (self._folder / TAG_MANIFEST).write_bytes(data)
-        (self._folder / SIGNATURE).write_bytes(sign(note.encode(), self._signers).data)
+        note = f"{layout.SCHEMA}\n{self._signers[0].verifier.name}\n{sha256}  {layout.TAG_MANIFEST}\n"
+        (self._folder / layout.TAG_MANIFEST).write_bytes(data)
+        (self._folder / layout.SIGNATURE).write_bytes(sign(note.encode(), self._signers).data)
         return sha256
 
     def _write(self, path: str, data: bytes) -> None:
         (self._folder / path).parent.mkdir(parents=True, exist_ok=True)
         (self._folder / path).write_bytes(data)
-        self._list(path, hashlib.sha256(data).hexdigest(), len(data))
-
-    def _list(self, path: str, sha256: str, size: int) -> None:
-        self._manifest.write(f"{sha256}  {path}\n".encode())
-        self._bytes += size
-        self._files += 1
+        self.list_file(path, hashlib.sha256(data).hexdigest(), len(data))
 
 
-class _Growing:
-    """A file whose digest and size are known at its end."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file, self._sha256, self._size = path.open("wb"), hashlib.sha256(), 0
-
-    def write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._sha256.update(data)
-        self._size += len(data)
-
-    def close(self, end: bytes = b"") -> tuple[str, int]:
-        """SHA-256 in hex, and bytes."""
-        if not self._file.closed:
-            with self._file:
-                self.write(end)
-        return self._sha256.hexdigest(), self._size
-
-
-class _List(_Growing):
+class _List(HashedFile):
     """A JSON file that ends in a list, an item a line."""
 
     def __init__(self, path: Path, begin: bytes) -> None:
-        super().__init__(path)
+        super().__init__(path.open("wb"))
         self.write(begin)
         self._before = b"\n"
 
@@ -232,9 +195,9 @@ class _List(_Growing):
         self._before = b",\n"
 
 
-def _included(name: str, proof: RecordProof, masked: Masked | None) -> Included:
+def _included(name: str, proof: RecordProof, masked: layout.Masked | None) -> layout.Included:
     row, revision = proof.row, proof.revision or 1
     ids = str(row["recording_id"]), str(row["conversation_id"])
-    return Included(
+    return layout.Included(
         name, *ids, str(row["partition_date"]), revision, proof.newest or revision, masked.columns if masked else ()
     )

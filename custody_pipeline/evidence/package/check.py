@@ -15,17 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 from custody_pipeline.evidence.log.note import Note, NoteError, check_origin, parse
-from custody_pipeline.evidence.package.layout import (
-    BAG_INFO,
-    BAGIT,
-    MANIFEST,
-    ROTATIONS,
-    SCHEMA,
-    SIGNATURE,
-    TAG_FILES,
-    TAG_MANIFEST,
-    is_attached,
-)
+from custody_pipeline.evidence.package import layout
 from custody_pipeline.evidence.package.package_content import check_content
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, Entry, FolderReader
 from custody_pipeline.evidence.verify.context import Context
@@ -44,7 +34,8 @@ _HELD_FILE = 1 << 23
 
 def is_package(path: Path) -> bool:
     """Whether a folder is marked as a package; `verify_package` checks it."""
-    return path.is_dir() and any((path / name).exists() for name in (BAGIT, TAG_MANIFEST, SIGNATURE))
+    marks = (layout.BAGIT, layout.TAG_MANIFEST, layout.SIGNATURE)
+    return path.is_dir() and any((path / name).exists() for name in marks)
 
 
 def verify_package(folder: Path, options: Options) -> Report:
@@ -64,31 +55,31 @@ def check_package(context: Context, entries: Mapping[str, Entry]) -> None:
     """Check a package whose files are listed already (`entries`)."""
     if any(path.startswith(("cuts/", "log/")) or path == "cut.json" for path in entries):
         context.report.add("TARGET_AMBIGUOUS")
-    follow_rotations(context, [path for path in entries if path.startswith(ROTATIONS)])
-    trusted = signed_list(context, SCHEMA, SIGNATURE, TAG_MANIFEST)
+    follow_rotations(context, [path for path in entries if path.startswith(layout.ROTATIONS)])
+    trusted = signed_list(context, layout.SCHEMA, layout.SIGNATURE, layout.TAG_MANIFEST)
     if trusted is None:
         return
     _, note = trusted
-    signature = {TAG_MANIFEST, SIGNATURE}
+    signature = {layout.TAG_MANIFEST, layout.SIGNATURE}
     tags = {path: entry for path, entry in entries.items() if not path.startswith("data/") and path not in signature}
     large = [path for path, entry in sorted(tags.items()) if entry.size > MANIFEST_BYTES]
     for path in large:
         context.report.add("FILE_TOO_LARGE", path)
     if large:
         return
-    listed = _listed(context, TAG_MANIFEST)
-    found = _check_manifest(context, listed, tags)
-    if set(listed) != set(TAG_FILES):
-        context.report.add("PACKAGE_INCONSISTENT", TAG_MANIFEST, "it does not list the three tag files")
-    if set(listed) != set(TAG_FILES) or found != listed:
+    listed = _listed(context, layout.TAG_MANIFEST)
+    found = check_listed(context, listed, tags)
+    if set(listed) != set(layout.TAG_FILES):
+        context.report.add("PACKAGE_INCONSISTENT", layout.TAG_MANIFEST, "it does not list the three tag files")
+    if set(listed) != set(layout.TAG_FILES) or found != listed:
         return  # the following checks depend on these files
     payload = {path: entry for path, entry in entries.items() if path.startswith("data/")}
-    signed = _listed(context, MANIFEST)
+    signed = _listed(context, layout.MANIFEST)
     if not _is_of_signed_size(context, [entry for path, entry in payload.items() if path in signed], len(signed)):
         return
-    digests = _check_manifest(context, signed, payload)
+    digests = check_listed(context, signed, payload)
     # Only files that are as they were signed are parsed. Audio and documents are never parsed.
-    if all(digests.get(path) == sha256 for path, sha256 in signed.items() if not is_attached(path)):
+    if all(digests.get(path) == sha256 for path, sha256 in signed.items() if not layout.is_attached(path)):
         check_content(context, note, payload, digests)
 
 
@@ -151,8 +142,8 @@ def read_list(data: bytes) -> tuple[dict[str, str], bool]:
     return listed, bool(listed)
 
 
-def _check_manifest(context: Context, listed: Mapping[str, str], files: Mapping[str, Entry]) -> dict[str, str]:
-    """Compare files with what a manifest lists; files that it does not list are not read.
+def check_listed(context: Context, listed: Mapping[str, str], files: Mapping[str, Entry]) -> dict[str, str]:
+    """Compare files with a list of digests; files that it does not name are a finding, and are not read.
 
     Returns:
         Path → SHA-256, as found, of the files that are listed.
@@ -160,7 +151,7 @@ def _check_manifest(context: Context, listed: Mapping[str, str], files: Mapping[
     report = context.report
     report.total["files"] += len(listed)
     digests = {}
-    there = digests_of(context, [files[path] for path in listed if path in files])
+    there = _digests_of(context, [files[path] for path in listed if path in files])
     for path, sha256 in listed.items():
         found = there.get(path)
         if path not in files:
@@ -176,7 +167,7 @@ def _check_manifest(context: Context, listed: Mapping[str, str], files: Mapping[
     return digests
 
 
-def digests_of(context: Context, entries: Sequence[Entry]) -> dict[str, str | None]:
+def _digests_of(context: Context, entries: Sequence[Entry]) -> dict[str, str | None]:
     """Path → SHA-256 of files; None with a finding.
 
     Files that are parsed later are held until then, as many as there is room for: each is read once. Threads take turns
@@ -184,7 +175,7 @@ def digests_of(context: Context, entries: Sequence[Entry]) -> dict[str, str | No
     """
     room, held = HELD_BYTES, set[str]()
     for entry in entries:
-        if entry.size <= _HELD_FILE and not is_attached(entry.path) and (room := room - entry.size) >= 0:
+        if entry.size <= _HELD_FILE and not layout.is_attached(entry.path) and (room := room - entry.size) >= 0:
             held.add(entry.path)
 
     def each(part: Sequence[Entry]) -> list[tuple[str, str | None]]:
@@ -208,14 +199,14 @@ def _held(context: Context, entry: Entry) -> str | None:
 
 def _is_of_signed_size(context: Context, payload: Iterable[Entry], listed: int) -> bool:
     """`bag-info.txt` is signed and states the bytes and files of the payload: no more are read."""
-    info = (context.read(BAG_INFO, "FILE_MISSING") or b"").decode(errors="replace")
+    info = (context.read(layout.BAG_INFO, "FILE_MISSING") or b"").decode(errors="replace")
     oxum = re.search(r"(?m)^Payload-Oxum: ([0-9]{1,18})\.([0-9]{1,18})$", info)
     found = sum(entry.size for entry in payload)
     if oxum is None or found > int(oxum[1]):
         context.report.add("FILE_SIZE", "data", f"{oxum[1] if oxum else 'no'} bytes signed, {found} found")
         return False
     if int(oxum[2]) != listed:
-        context.report.add("PACKAGE_INCONSISTENT", BAG_INFO, f"{oxum[2]} files, but the manifest lists {listed}")
+        context.report.add("PACKAGE_INCONSISTENT", layout.BAG_INFO, f"{oxum[2]} files, but the manifest lists {listed}")
     for name in ("Bagging-Date", "Contact-Name", "External-Description"):
         for line in info.splitlines():
             if line.startswith(f"{name}: "):

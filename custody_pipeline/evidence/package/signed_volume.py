@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from custody_pipeline.evidence.log.note import Signer, sign
-from custody_pipeline.evidence.package.check import check_package, digests_of, is_package, listed_in, signed_list
+from custody_pipeline.evidence.package.check import check_listed, check_package, is_package, listed_in, signed_list
 from custody_pipeline.evidence.package.layout import TAG_MANIFEST
 from custody_pipeline.evidence.package.volume_tables import EVIDENCE, check_tables
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, FolderReader, PartReader, TargetError, read
@@ -96,20 +96,10 @@ def verify_production(folder: Path, options: Options) -> Report:
     if found > size:
         report.add("FILE_SIZE", "", f"{size} bytes signed, {found} found")
         return report
-    outside = {path for path in entries if not path.startswith(EVIDENCE)} - {LIST, SIGNATURE}
-    report.total["files"] += len(listed)
-    as_signed = set()
-    digests = digests_of(context, [entries[path] for path in listed if path in entries])
-    for path, sha256 in listed.items():
-        if path not in entries:
-            report.add("FILE_MISSING", path)
-        elif (there := digests[path]) == sha256:
-            report.valid["files"] += 1
-            as_signed.add(path)
-        elif there is not None:
-            report.add("FILE_ALTERED", path, f"sha256 {sha256} listed, {there} found")
-    for path in sorted(outside - set(listed)):
-        report.add("FILE_EXTRA", path)
+    outside = {path: entry for path, entry in entries.items()
+               if path in listed or not (path.startswith(EVIDENCE) or path in {LIST, SIGNATURE})}  # fmt: skip
+    digests = check_listed(context, listed, outside)
+    as_signed = {path for path, sha256 in digests.items() if sha256 == listed[path]}
     if EVIDENCE + TAG_MANIFEST not in listed:
         report.add("PACKAGE_INCONSISTENT", LIST, "it does not list the package's tag manifest")
     if STATEMENT in as_signed:

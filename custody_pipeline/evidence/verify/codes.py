@@ -33,6 +33,7 @@ class Code:
 
 _FROM_COPY = "Compare with another copy (a locked bucket keeps older versions); keep both for the record."
 _ASK_OWNER = "Ask the owner of the log for an explanation in writing; do not rely on this copy."
+_RIGHT_KEY = "Check that you have the right key. If you do, it is forged."
 _E, _U, _N = Severity.ERROR, Severity.UNCHECKED, Severity.NOTE
 
 CODES: dict[str, Code] = {
@@ -61,11 +62,7 @@ CODES: dict[str, Code] = {
     "CUT_UNSIGNED": Code(_E, "A cut has no cut.json.sig.", _FROM_COPY),
     "CUT_ALTERED": Code(_E, "cut.json is not the one that was signed.", _FROM_COPY),
     "CUT_SIGNATURE_WRONG": Code(_E, "cut.json.sig is malformed, or a known key's signature is wrong.", _FROM_COPY),
-    "CUT_SIGNED_BY_OTHERS": Code(
-        _E,
-        "A cut is signed, but by none of the given public keys.",
-        "Check that you have the right key. If you do, it is forged.",
-    ),
+    "CUT_SIGNED_BY_OTHERS": Code(_E, "A cut is signed, but by none of the given public keys.", _RIGHT_KEY),
     "CUT_CHECKPOINT_MISSING": Code(_E, "A cut has no checkpoint of the log.", _FROM_COPY),
     "CUT_CHECKPOINT_WRONG": Code(
         _E, "A cut's checkpoint is malformed, of other signers or not this cut's.", _ASK_OWNER
@@ -118,11 +115,7 @@ CODES: dict[str, Code] = {
     "LOG_CHECKPOINT_WRONG": Code(
         _E, "The log's checkpoint is malformed or a known key's signature is wrong.", _FROM_COPY
     ),
-    "LOG_SIGNED_BY_OTHERS": Code(
-        _E,
-        "The log's checkpoint is signed by none of the given public keys.",
-        "Check that you have the right key. If you do, it is forged.",
-    ),
+    "LOG_SIGNED_BY_OTHERS": Code(_E, "The log's checkpoint is signed by none of the given public keys.", _RIGHT_KEY),
     "LOG_ORIGIN_DIFFERS": Code(_E, "A cut or a pinned checkpoint belongs to another log.", _ASK_OWNER),
     "TILE_MISSING": Code(_E, "A tile of the log is missing.", _FROM_COPY),
     "TILE_WRONG": Code(_E, "A tile has the wrong length, or its hashes are not those of the tiles below.", _FROM_COPY),

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import Cut, CutFile, Lock
-from custody_pipeline.evidence.cut.workbook import WORKBOOK
+from custody_pipeline.evidence.cut.removal import is_rendering
 from custody_pipeline.evidence.reader import Entry, LockReader, TargetError
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.sealed_table import UNREADABLE, SealedTable
@@ -33,8 +33,7 @@ def check_files(
         The tables whose Parquet files are as sealed and can be opened; and the paths of all files that are as sealed,
         with their bytes if those were kept.
     """
-    report, removed = context.report, _removed(context, prefix, cut, entries)
-    listed = {file.path: file for file in cut.files if file.path not in removed}
+    report, listed = context.report, _expected(context, prefix, cut, entries)
     report.total["files"] += len(listed)
     report.total["bytes"] += sum(file.bytes for file in listed.values())
     present = [path for path in listed if path in entries and path != cuts.RECORDS]
@@ -78,15 +77,14 @@ def check_files(
 
 def check_sizes(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> None:
     """Check that every file of a cut is there with its sealed size, without reading any."""
-    removed = _removed(context, prefix, cut, entries)
-    listed = {file.path: file for file in cut.files if file.path not in removed}
+    listed = _expected(context, prefix, cut, entries)
     for path in sorted(listed.keys() & entries.keys()):
         compare_file(context, prefix, cut, entries[path], None)
     _check_presence(context, prefix, listed, entries)
 
 
-def _removed(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> set[str]:
-    """Files of the cut that a statement removed and that are gone; a finding if one is still there."""
+def _expected(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> dict[str, CutFile]:
+    """Files of the cut by path, without those that a statement removed; a finding if one of these is still there."""
     report, removals = context.report, context.removals
     stated = {file.path for file in cut.files if removals.removed(prefix, file.path, file.sha256)}
     if unfinished := stated & entries.keys():
@@ -95,7 +93,7 @@ def _removed(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entr
     if removed:
         report.total["files erased"] += len(removed)
         report.valid["files erased"] += len(removed)
-    return removed
+    return {file.path: file for file in cut.files if file.path not in removed}
 
 
 def _check_presence(context: Context, prefix: str, listed: Mapping[str, CutFile], entries: Mapping[str, Entry]) -> None:
@@ -119,11 +117,6 @@ def _check_presence(context: Context, prefix: str, listed: Mapping[str, CutFile]
 def is_table(path: str) -> bool:
     """Whether a file of a cut is a table."""
     return path.startswith("data/") and path.endswith(".parquet")
-
-
-def is_rendering(path: str) -> bool:
-    """Whether a file of a cut is a table as CSV or as a workbook."""
-    return path.startswith("data/") and path.removesuffix(".gz").endswith((".csv", WORKBOOK))
 
 
 def _kept(files: Iterable[CutFile]) -> set[str]:

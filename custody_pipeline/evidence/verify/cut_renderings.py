@@ -28,11 +28,12 @@ import pyarrow.csv as pacsv
 
 from custody_pipeline.evidence.cut.csv_text import csv_header, csv_records
 from custody_pipeline.evidence.cut.manifest import Cut, CutFile
-from custody_pipeline.evidence.cut.records import CanonicalError, concatenated, text_column
+from custody_pipeline.evidence.cut.records import CanonicalError, concatenated, text_column, text_columns
+from custody_pipeline.evidence.cut.removal import is_rendering
 from custody_pipeline.evidence.cut.workbook import WORKBOOK, Workbook
 from custody_pipeline.evidence.reader import TargetError
 from custody_pipeline.evidence.verify.context import Context
-from custody_pipeline.evidence.verify.cut_files import WORKERS, is_rendering
+from custody_pipeline.evidence.verify.cut_files import WORKERS
 from custody_pipeline.evidence.verify.same_workbook import NO_ZIP, DiffersError, SamePart, same_parts
 from custody_pipeline.evidence.verify.sealed_table import UNREADABLE, SealedTable
 
@@ -140,14 +141,10 @@ def _made_again(makers: Mapping[str, _Maker], batches: Iterable[pa.RecordBatch])
     ended: dict[str, Exception | None] = {}
 
     def give(rows: pa.RecordBatch | None) -> None:
-        texts = (
-            [text_column(*pair) for pair in zip(rows.schema.names, rows.columns, strict=True)]
-            if rows is not None
-            else ()
-        )
+        given = None if rows is None else (rows, text_columns(rows))
         for path in makers.keys() - ended.keys():
             try:
-                makers[path].send((rows, texts) if rows is not None else None)
+                makers[path].send(given)
             except StopIteration:
                 ended[path] = None
             except _WRONG as error:

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.manifest import Cut, CutFile
-from custody_pipeline.evidence.cut.records import CanonicalError, Records, leaf_hash, lines_of, record_blocks, strings
+from custody_pipeline.evidence.cut.manifest import Cut
+from custody_pipeline.evidence.cut.records import CanonicalError, leaf_hash, lines_of, record_blocks, strings
 from custody_pipeline.evidence.cut.removal import REASON, STATEMENT
 from custody_pipeline.evidence.log.tiles import TileError
 from custody_pipeline.evidence.reader import Entry, TargetError
@@ -36,7 +36,7 @@ class RecordCheck:
 
     def __init__(self, context: Context, prefix: str, cut: Cut, entry: Entry | None) -> None:
         self._context = context
-        self._path = prefix + cuts.RECORDS
+        self._prefix, self._path = prefix, prefix + cuts.RECORDS
         self._entry = entry
         self._cut = cut
         self._wrong = 0
@@ -48,36 +48,27 @@ class RecordCheck:
         """The leaves of the records; with a table, each record is compared with its row."""
         report, expected = self._context.report, self._cut.log.records
         report.total["records"] += expected
-        if self._entry is None and self._is_removed():
+        file = self._cut.file(cuts.RECORDS)
+        if self._entry is None and file and self._context.removals.removed(self._prefix, file.path, file.sha256):
             return self._remaining()
         leaves = self._remembered()
         if leaves is None:
             leaves = self._read(table)
         rows = table.rows if table is not None else expected
+        equal = table is not None and self.sha256 is not None and not (self._wrong or self._unreadable)
         if not len(leaves) == expected == rows:
             detail = f"{expected} leaves sealed, {len(leaves)} records, {rows} rows"
             report.add("RECORD_COUNT", self._path, detail)
-        elif (
-            table is not None
-            and not self._wrong
-            and not self._unreadable
-            and self.sha256
-            and (question := self._question())
-        ):
+        elif equal and (question := self._question()):
             self._context.memory[question] = f"{self.sha256} {_sha256(leaves)}"
         if table is not None and not self._unreadable:
             report.valid["records"] += max(0, min(len(leaves), rows, expected) - self._wrong)
             self.media = self._media(table) if self._context.options.media else []
         return leaves
 
-    def _is_removed(self) -> bool:
-        file = self._cut.file(cuts.RECORDS)
-        prefix = self._path.removesuffix(cuts.RECORDS)
-        return file is not None and self._context.removals.removed(prefix, cuts.RECORDS, file.sha256)
-
     def _remaining(self) -> list[bytes]:
         """The leaves of records that were removed as a signed statement says."""
-        leaves = remaining_leaves(self._context, self._path.removesuffix(cuts.RECORDS), self._cut) or []
+        leaves = remaining_leaves(self._context, self._prefix, self._cut) or []
         if leaves and len(leaves) != self._cut.log.records:
             self._context.report.add(
                 "RECORD_COUNT", self._path, f"{self._cut.log.records} sealed, {len(leaves)} remain"
@@ -140,19 +131,18 @@ class RecordCheck:
 
     def _table_unreadable(self, error: Exception) -> None:
         self._unreadable = True
-        path = self._path.removesuffix(cuts.RECORDS) + cuts.TABLE
-        self._context.report.add("TABLE_UNREADABLE", path, type(error).__name__)
+        self._context.report.add("TABLE_UNREADABLE", self._prefix + cuts.TABLE, type(error).__name__)
 
     def _media(self, table: SealedTable) -> list[tuple[str, str | None, str | None]]:
         names = ["object_uri", "object_version_id", "media_sha256"]
         if not set(names) <= set(table.names):
             return []
         try:
-            columns = _texts(table, names)
+            found = [row for batch in table.batches(names) for row in _texts(batch, names)]
         except UNREADABLE as error:
             self._table_unreadable(error)
             return []
-        return [(uri, version, sha256) for uri, version, sha256 in zip(*columns, strict=True) if uri]
+        return [(uri, version, sha256) for uri, version, sha256 in found if uri]
 
     def _blocks(self) -> Iterator[bytes]:
         """The file in parts that end with a line; no more of it than was signed."""
@@ -184,14 +174,14 @@ class RecordCheck:
     def _compare(self, block: bytes, lines: list[bytes], rows: pa.Table, start: int) -> None:
         lines = lines[: rows.num_rows]
         try:
-            records = Records(list(record_blocks(rows, [_salt(line) for line in lines])))
+            records = b"".join(record_blocks(rows, [_salt(line) for line in lines]))
         except CanonicalError as error:
             self._context.report.add("TABLE_UNREADABLE", self._path, str(error))
             self._wrong += len(lines)
             return
-        if len(records.blocks) == 1 and records.blocks[0].equals(pa.py_buffer(block)):
+        if records == block:
             return
-        for number, (line, row) in enumerate(zip(lines, records.lines, strict=True), start=start + 1):
+        for number, (line, row) in enumerate(zip(lines, lines_of(records), strict=True), start=start + 1):
             if line != row:
                 self._wrong += 1
                 if self._wrong <= _FINDINGS_PER_FILE:
@@ -212,7 +202,8 @@ def _salt(line: bytes) -> str:
 
 def check_counts(context: Context, prefix: str, cut: Cut, tables: Mapping[str, SealedTable]) -> None:
     """Compare the counts in cut.json with the rows in the Parquet files that are as sealed, and the rows' night."""
-    named = {path.removeprefix("data/").removesuffix(".parquet") for path in map(_path, cut.files) if is_table(path)}
+    tabled = [file.path for file in cut.files if is_table(file.path)]
+    named = {path.removeprefix("data/").removesuffix(".parquet") for path in tabled}
     if named != set(cut.counts):
         detail = f"counts of {', '.join(sorted(named ^ set(cut.counts)))}"
         context.report.add("COUNT_WRONG", prefix + cuts.CUT_JSON, detail)
@@ -258,7 +249,7 @@ def check_tombstones(context: Context, prefix: str, cut: Cut, table: SealedTable
         report.add("ERASURE_UNSTATED", path, f"{len(unstated)} rows")
 
 
-def _erased_rows(table: SealedTable) -> Iterator[tuple[str | None, str | None]]:
+def _erased_rows(table: SealedTable) -> Iterator[tuple[str | None, ...]]:
     """Conversation and recording of the rows whose reasons name an erasure."""
     names = [*_RECORDING, "gap_reasons"]
     if not set(names) <= set(table.names):
@@ -267,13 +258,7 @@ def _erased_rows(table: SealedTable) -> Iterator[tuple[str | None, str | None]]:
         reasons = batch.column("gap_reasons")
         is_erasure = pc.equal(pc.list_flatten(reasons).cast(pa.large_string()), strings([REASON])[0])
         rows = pc.unique(pc.filter(pc.list_parent_indices(reasons), is_erasure))
-        yield from zip(
-            *(batch.column(name).take(rows).cast(pa.string()).to_pylist() for name in _RECORDING), strict=True
-        )
-
-
-def _path(file: CutFile) -> str:
-    return file.path
+        yield from _texts(batch.take(rows), _RECORDING)
 
 
 def _check_rows(context: Context, path: str, cut: Cut, table: SealedTable, *, of_recordings: bool) -> None:
@@ -313,10 +298,6 @@ def _check_rows(context: Context, path: str, cut: Cut, table: SealedTable, *, of
         context.report.add("RECORDING_TWICE", path)
 
 
-def _texts(table: SealedTable, names: Sequence[str]) -> list[list[str | None]]:
-    """The values of columns as text; an ArrowException for a type that has no text."""
-    found: list[list[str | None]] = [[] for _ in names]
-    for batch in table.batches(names):
-        for texts, name in zip(found, names, strict=True):
-            texts += batch.column(name).cast(pa.string()).to_pylist()
-    return found
+def _texts(rows: pa.RecordBatch, names: Sequence[str]) -> Iterator[tuple[str | None, ...]]:
+    """The values of columns as text, row by row; an ArrowException for a type that has no text."""
+    return zip(*(rows.column(name).cast(pa.string()).to_pylist() for name in names), strict=True)

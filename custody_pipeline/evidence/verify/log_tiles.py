@@ -20,6 +20,7 @@ from custody_pipeline.evidence.log.tiles import (
     WIDTH,
     TileError,
     TileTree,
+    levels,
     tile_path,
     tile_paths,
 )
@@ -40,7 +41,7 @@ def sound_tree(context: Context, other: Mapping[str, Entry], head: Head) -> Tile
     huge size costs nothing.
     """
     listed = {path: entry for path, entry in other.items() if path.startswith(LOG + TILE_PREFIX)}
-    if (asked := _number_of_tiles(head.size)) > len(listed):
+    if (asked := sum(-(-hashes // WIDTH) for _, hashes in levels(head.size))) > len(listed):
         missing = next(path for path in map(_path, tile_paths(head.size)) if path not in listed)
         context.report.add("TILE_MISSING", missing, f"{head.size} leaves have {asked} tiles, {len(listed)} are there")
         return None
@@ -55,14 +56,6 @@ def sound_tree(context: Context, other: Mapping[str, Entry], head: Head) -> Tile
     except (TargetError, OSError) as error:
         context.report.add("FILE_UNREADABLE", LOG, str(error))
     return None
-
-
-def _number_of_tiles(size: int) -> int:
-    number = 0
-    while size:
-        number += -(-size // WIDTH)
-        size //= WIDTH
-    return number
 
 
 def _path(tile: Tile) -> str:
@@ -141,9 +134,4 @@ def check_log_files(context: Context, other: Mapping[str, Entry], head: Head, kn
 
 def _right_edge(size: int) -> Iterator[Tile]:
     """The partial tiles of a tree."""
-    level = 0
-    while size:
-        if size % WIDTH:
-            yield level, size // WIDTH, size % WIDTH
-        size //= WIDTH
-        level += 1
+    return ((level, hashes // WIDTH, hashes % WIDTH) for level, hashes in levels(size) if hashes % WIDTH)

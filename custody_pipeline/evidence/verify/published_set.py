@@ -1,33 +1,40 @@
 """The published set as a whole: there is one log, and each of its leaves belongs to a cut that is there.
 
-Belongs here: checks across cuts. Does not: the inside of a cut (one_cut.py).
+Files below `sealing/` are seals under way. Nothing there is evidence, and no check depends on it.
+
+Belongs here: checks across cuts, the claim. Does not: the inside of a cut (one_cut.py).
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 
+import msgspec
+
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.seal import HEAD
+from custody_pipeline.evidence.cut.manifest import ROTATION
+from custody_pipeline.evidence.cut.removal import KEY_STATEMENT, STATEMENT
+from custody_pipeline.evidence.cut.seal import CLAIM, HEAD, SEALING, Claimed
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.tiles import WIDTH, TileError, TileTree
-from custody_pipeline.evidence.reader import Entry, TargetError
+from custody_pipeline.evidence.reader import CLAIM_BYTES, Entry, TargetError
 from custody_pipeline.evidence.verify.context import Context
-from custody_pipeline.evidence.verify.copies import check_copies
+from custody_pipeline.evidence.verify.copies import check_copies, without_duplicates
 from custody_pipeline.evidence.verify.findings import Report
-from custody_pipeline.evidence.verify.forgotten_keys import check_forgotten_keys
-from custody_pipeline.evidence.verify.freshness import check_freshness
 from custody_pipeline.evidence.verify.heads import check_cosigned, check_pins, trusted_checkpoint, verify_head
 from custody_pipeline.evidence.verify.log_tiles import check_log_files, fetched, sound_tree
 from custody_pipeline.evidence.verify.one_cut import CheckedCut, check_cut
-from custody_pipeline.evidence.verify.removals import read_removals
+from custody_pipeline.evidence.verify.removals import check_forgotten_keys, read_removals
 from custody_pipeline.evidence.verify.rotations import check_retired
-from custody_pipeline.evidence.verify.times import check_times
-from custody_pipeline.evidence.verify.under_way import check_under_way
+from custody_pipeline.evidence.verify.times import check_freshness, check_times
 
 _CUT_FOLDER = re.compile(r"cuts/date=\d{4}-\d{2}-\d{2}/r\d{4}/", re.ASCII)
+
+_ALONE = "|".join(map(re.escape, (ROTATION, STATEMENT, KEY_STATEMENT)))
+_STAGED = re.compile(rf"{SEALING}[0-9a-f]{{32}}/(?:{_ALONE}|(?:data|landing|report|remains)/.+)", re.DOTALL)
 
 
 def verify_prefix(context: Context, entries: Mapping[str, Entry], pins: Sequence[Head]) -> list[CheckedCut]:
@@ -66,7 +73,7 @@ def verify_prefix(context: Context, entries: Mapping[str, Entry], pins: Sequence
     _check_revisions(report, known)
     _check_nights(report, known)
     check_copies(context, other, known)
-    check_under_way(context, other, head)
+    _check_under_way(context, other, head)
     if context.since and report.not_read:
         report.add("NOT_READ_AGAIN", "", f"cuts: {len(report.not_read)}, up to leaf {context.since.size - 1}")
     if not pins:
@@ -158,3 +165,33 @@ def _check_nights(report: Report, known: Sequence[CheckedCut]) -> None:
     holes = [night for night in (first + timedelta(days=i) for i in range((last - first).days)) if night not in nights]
     if holes:
         report.add("NIGHT_WITHOUT_CUT", "", f"{len(holes)}, the first is {holes[0]}")
+
+
+def _check_under_way(context: Context, paths: Iterable[str], head: Head | None) -> None:
+    """Report staged files, and files that are no part of a seal. The claim must name a head of this log."""
+    report, staged = context.report, 0
+    for path in sorted(path for path in paths if path.startswith(SEALING)):
+        if path == CLAIM:
+            _check_claim(context, head)
+        elif _STAGED.fullmatch(path):
+            staged += 1
+        else:
+            report.add("FILE_EXTRA", path)
+    if staged:
+        report.add("SEALING_UNDER_WAY", SEALING, f"{staged} files")
+
+
+def _check_claim(context: Context, head: Head | None) -> None:
+    data = context.read(CLAIM, "FILE_MISSING", CLAIM_BYTES)
+    if data is None or head is None or context.tree is None:
+        return
+    try:
+        claimed = msgspec.json.decode(data, type=Claimed)
+        json.loads(data, object_pairs_hook=without_duplicates)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        context.report.add("CLAIM_WRONG", CLAIM, str(error))
+        return
+    if not 0 <= claimed.size <= head.size:
+        context.report.add("CLAIM_WRONG", CLAIM, f"{claimed.size} leaves claimed, {head.size} in the log")
+    elif claimed.root != context.tree.root(claimed.size).hex():
+        context.report.add("CLAIM_WRONG", CLAIM, f"another root at {claimed.size} leaves")

@@ -1,50 +1,56 @@
-"""Removals from earlier revisions by signed statements: exactly the stated files may be gone, and nothing else.
+"""Removals by signed statements: exactly the stated files may be gone, and nothing else; keys that were forgotten.
 
 Belongs here: which statements count, what each of them covers, and whether it covers more than was asked. Does not:
 making one (forgetting/), the form (evidence/cut/removal.py).
 
-A statement proves that nothing else was removed as follows. The remaining records give every leaf of the revision: a
-kept record hashes to its leaf, and a placeholder is the leaf of an erased one. So each erased leaf is known by its
-place, and the statement must name the recording of each. Records are ordered by conversation and recording: the named
-one must fit between its neighbours. And each named recording has a row with the reason `ERASED`.
+The statement of an erasure proves that nothing else was removed as follows. The remaining records give every leaf of
+the revision: a kept record hashes to its leaf, and a placeholder is the leaf of an erased one. So each erased leaf is
+known by its place, and the statement must name the recording of each. Records are ordered by conversation and
+recording: the named one must fit between its neighbours. And each named recording has a row with the reason `ERASED`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, BinaryIO
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.manifest import Cut, CutError
+from custody_pipeline.evidence.cut.manifest import Cut, CutError, cut_prefix
 from custody_pipeline.evidence.cut.removal import (
+    KEY_STATEMENT,
     REMAINS,
     STATEMENT,
+    EncryptedFile,
+    KeyStatement,
     RemovedFile,
+    Stated,
     Statement,
+    decode_key_statement,
     decode_statement,
     is_derived,
+    is_landing,
     remaining_leaf,
 )
 from custody_pipeline.evidence.log.note import NoteError
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, NOTE_BYTES, Entry, TargetError, read
+from custody_pipeline.evidence.reader import MANIFEST_BYTES, Entry, TargetError, read, signed_lines
 from custody_pipeline.evidence.verify.findings import Report
+from custody_pipeline.io.encrypted_files import HEADER_BYTES, EncryptedFileError, key_named
 
 if TYPE_CHECKING:
-    from custody_pipeline.evidence.cut.forgotten_key import KeyStatement
     from custody_pipeline.evidence.verify.context import Context
 
 _OFF = timedelta(hours=1)
 _FINDINGS = 5
-_CHUNK = 1 << 20
 _RECORDS_AGAIN = re.compile(rf"{REMAINS}r([0-9]{{4}})/{re.escape(cuts.RECORDS)}", re.ASCII)
 """The records that an earlier statement kept of a revision; a later statement may remove this file."""
 _Key = tuple[str, str]
+_S = TypeVar("_S", bound=Stated)
 
 
 class _Named(msgspec.Struct):
@@ -106,69 +112,83 @@ class Removals:
 
 
 def read_removals(context: Context, folders: Mapping[str, Mapping[str, Entry]]) -> Removals:
-    """The statements in cuts that a trusted key signed, with a finding for each that does not count.
-
-    The check of a cut (one_cut.py) reports a wrong signature or digest.
-    """
+    """The statements in cuts that a trusted key signed, with a finding for each that does not count."""
     removals = Removals()
-    stating = [prefix for prefix in sorted(folders) if STATEMENT in folders[prefix]]
-    nights = {prefix.split("/")[1] for prefix in stating}
+    nights = {prefix.split("/")[1] for prefix in folders if STATEMENT in folders[prefix]}
     opened = {
         prefix: cut
         for prefix in sorted(folders)
         if prefix.split("/")[1] in nights and (cut := _opened(context, prefix)) is not None
     }
-    for prefix in stating:
-        cut = opened.get(prefix)
-        listed = cut.file(STATEMENT) if cut else None
-        if cut is None or listed is None:
+    for prefix, cut, statement in _sound(context, opened, STATEMENT, decode_statement, _problems):
+        removals.add(_Found(prefix, cut, statement))
+        recordings, files = len(statement.recordings), len(statement.files)
+        told = (
+            f"{recordings} recording{'s' * (recordings != 1)}, {files} file{'s' * (files != 1)} of earlier revisions, "
+            f"on {statement.stated_at}, asked by {statement.operator} by {', '.join(statement.selected_by)}"
+        )
+        _tell(context.report, "ERASED", prefix + STATEMENT, told, statement)
+    return removals
+
+
+def _sound(
+    context: Context,
+    opened: Mapping[str, Cut],
+    path: str,
+    decode: Callable[[bytes], _S],
+    problems_of: Callable[[_S, Cut, Mapping[str, Cut]], Iterable[tuple[str, str]]],
+) -> Iterator[tuple[str, Cut, _S]]:
+    """Folder, cut and statement of each statement that counts; a finding for each other one.
+
+    The check of a cut (one_cut.py) reports a wrong signature or digest.
+
+    Args:
+        context: the verification.
+        opened: folder → cut that a trusted key signed.
+        path: of the statement in its cut.
+        decode: reads a statement; raises CutError.
+        problems_of: (statement, its cut, opened) → code and detail of each problem.
+    """
+    for prefix, cut in opened.items():
+        listed = cut.file(path)
+        if listed is None:
             continue
         try:
-            data = read(context.reader, prefix + STATEMENT, MANIFEST_BYTES)
+            data = read(context.reader, prefix + path, MANIFEST_BYTES)
+            if hashlib.sha256(data).hexdigest() != listed.sha256:
+                continue
+            statement = decode(data)
         except (TargetError, OSError):
             continue
-        if hashlib.sha256(data).hexdigest() != listed.sha256:
-            continue
-        try:
-            statement = decode_statement(data)
         except CutError as error:
-            context.report.add("ERASURE_WRONG", prefix + STATEMENT, str(error))
+            context.report.add("ERASURE_WRONG", prefix + path, str(error))
             continue
-        problems = list(_problems(statement, cut, opened))
+        if (statement.night, statement.revision) != (cut.night, cut.revision):
+            problems = [("ERASURE_WRONG", f"it is of {statement.night}, revision {statement.revision}")]
+        else:
+            problems = [*_common_problems(statement, cut), *problems_of(statement, cut, opened)]
         for code, detail in problems:
-            context.report.add(code, prefix + STATEMENT, detail)
+            context.report.add(code, prefix + path, detail)
         if not problems:
-            removals.add(_Found(prefix, cut, statement))
-            _tell(context.report, prefix, statement)
-    return removals
+            yield prefix, cut, statement
+
+
+def _tell(report: Report, code: str, path: str, told: str, statement: Stated) -> None:
+    """Report a statement that counts as a note."""
+    report.add(code, path, f"{told}; reason: {statement.reason}; authority: {statement.authority}")
+    report.total["removal statements"] += 1
+    report.valid["removal statements"] += 1
 
 
 def _opened(context: Context, prefix: str) -> Cut | None:
     try:
-        data = read(context.reader, prefix + cuts.CUT_JSON, MANIFEST_BYTES)
-        signature = read(context.reader, prefix + cuts.SIGNATURE, NOTE_BYTES)
-        cut, _ = cuts.open_cut(data, signature, context.keys)
+        cut = cuts.read_cut(context.reader, prefix, context.keys)
     except (TargetError, OSError, NoteError, CutError):
         return None
     return cut if cut.prefix == prefix else None
 
 
-def _tell(report: Report, prefix: str, statement: Statement) -> None:
-    """Report a removal as a note."""
-    recordings, files = len(statement.recordings), len(statement.files)
-    by = ", ".join(statement.selected_by)
-    report.add(
-        "ERASED",
-        prefix + STATEMENT,
-        f"{recordings} recording{'s' * (recordings != 1)}, {files} file{'s' * (files != 1)} of earlier revisions, "
-        f"on {statement.stated_at}, asked by {statement.operator} by {by}; reason: {statement.reason}; "
-        f"authority: {statement.authority}",
-    )
-    report.total["removal statements"] += 1
-    report.valid["removal statements"] += 1
-
-
-def common_problems(statement: Statement | KeyStatement, cut: Cut) -> Iterator[tuple[str, str]]:
+def _common_problems(statement: Stated, cut: Cut) -> Iterator[tuple[str, str]]:
     """Code and detail of each problem that any removal statement can have: in its times, its reason, its authority.
 
     `cut` holds the statement.
@@ -183,10 +203,6 @@ def common_problems(statement: Statement | KeyStatement, cut: Cut) -> Iterator[t
 
 def _problems(statement: Statement, cut: Cut, opened: Mapping[str, Cut]) -> Iterator[tuple[str, str]]:
     """Code and detail of each problem that keeps a statement from counting."""
-    if (statement.night, statement.revision) != (cut.night, cut.revision):
-        yield "ERASURE_WRONG", f"it is of {statement.night}, revision {statement.revision}"
-        return
-    yield from common_problems(statement, cut)
     if not statement.conversations:
         yield "ERASURE_TOO_WIDE", "no conversation was to be erased"
     keys = {(item.conversation_id, item.recording_id) for item in statement.recordings}
@@ -245,7 +261,7 @@ def remaining_leaves(context: Context, prefix: str, cut: Cut) -> list[bytes] | N
     names: list[_Key | None] = []
     try:
         with context.reader.open(path) as stream:
-            for line in _lines(stream, size):
+            for line in signed_lines(stream, size):
                 leaf, erased = remaining_leaf(line)
                 leaves.append(leaf)
                 names.append(None if erased else _key(line))
@@ -275,20 +291,6 @@ def remaining_leaves(context: Context, prefix: str, cut: Cut) -> list[bytes] | N
     return leaves
 
 
-def _lines(stream: BinaryIO, size: int) -> Iterator[bytes]:
-    """The lines that end within the first `size` bytes: so many were signed."""
-    rest, parts = size, [b""]
-    while chunk := stream.read(min(_CHUNK, rest)):
-        rest -= len(chunk)
-        first, *lines = chunk.split(b"\n")
-        parts.append(first)
-        if lines:
-            yield b"".join(parts)
-            *whole, last = lines
-            yield from whole
-            parts = [last]
-
-
 def _key(line: bytes) -> _Key:
     named = msgspec.json.decode(line, type=_Named)
     return named.conversation_id or "", named.recording_id or ""
@@ -303,3 +305,42 @@ def _out_of_order(placed: Sequence[_Key | None]) -> list[int]:
             wrong.append(number)
         before = key
     return wrong
+
+
+def check_forgotten_keys(context: Context, known: Iterable[Cut]) -> None:
+    """Report each statement, and everything wrong in it. `known`: cuts that a trusted key signed."""
+    opened = {cut.prefix: cut for cut in known}
+
+    def problems(statement: KeyStatement, _: Cut, opened: Mapping[str, Cut]) -> Iterator[tuple[str, str]]:
+        for file in statement.files:
+            of = opened.get(cut_prefix(statement.night, file.revision))
+            if problem := _problem_of_encrypted(context, statement, file, of):
+                yield "ERASURE_WRONG", f"{file.path} of revision {file.revision} {problem}"
+
+    for prefix, _, statement in _sound(context, opened, KEY_STATEMENT, decode_key_statement, problems):
+        number = len(statement.files)
+        told = (
+            f"{number} landing file{'s' * (number != 1)} and {statement.captures} documents of the capture place, "
+            f"on {statement.stated_at}, asked by {statement.operator}"
+        )
+        _tell(context.report, "KEY_FORGOTTEN", prefix + KEY_STATEMENT, told, statement)
+
+
+def _problem_of_encrypted(context: Context, statement: KeyStatement, file: EncryptedFile, of: Cut | None) -> str | None:
+    listed = of.file(file.path) if of is not None and file.revision <= statement.revision else None
+    if of is None or listed is None or (listed.sha256, listed.bytes) != (file.sha256, file.bytes):
+        return "is not the file that was sealed"
+    if not is_landing(file.path):
+        return "is no landing file"
+    try:
+        with context.reader.open(of.prefix + file.path) as stream:
+            header = stream.read(HEADER_BYTES)
+    except (FileNotFoundError, TargetError, OSError):
+        return None  # erased, or the check of the cut's files reports it
+    try:
+        named = key_named(header)
+    except EncryptedFileError:
+        return "is not encrypted"
+    if named != (date.fromisoformat(statement.night), bytes.fromhex(statement.key_id)):
+        return "is encrypted under another key"
+    return None

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from custody_pipeline.evidence.cut import manifest as cuts
-from custody_pipeline.evidence.cut.proof import Commitment, ProofFileError, RecordProof, read_commitment, read_proof
+from custody_pipeline.evidence.cut.proof import Commitment, ProofFileError, RecordProof, read_proof
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.merkle import ProofError
 from custody_pipeline.evidence.reader import MANIFEST_BYTES, Entry
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.cut_files import compare_file, digest
-from custody_pipeline.evidence.verify.freshness import check_freshness
 from custody_pipeline.evidence.verify.heads import check_pins, check_witnesses, trusted_checkpoint
 from custody_pipeline.evidence.verify.one_cut import open_cut
+from custody_pipeline.evidence.verify.times import check_freshness
 
 _Proof = TypeVar("_Proof", RecordProof, Commitment)
 _KEY = ("partition_date", "conversation_id", "recording_id")
@@ -58,7 +58,7 @@ def verify_proofs(context: Context, paths: Iterable[str], pins: Sequence[Head]) 
     """
     newest: dict[tuple[str | None, ...], tuple[int, str]] = {}
     for path in sorted(paths):
-        proof = verify_proof_file(context, path, pins)
+        proof = verify_proof_file(context, path, pins, read_proof)
         if proof is None:
             continue
         context.report.add("PROOF_ALONE", path)
@@ -72,17 +72,10 @@ def verify_proofs(context: Context, paths: Iterable[str], pins: Sequence[Head]) 
             context.report.add("REVISION_SUPERSEDED", older[1], f"{newer[1]} is of a newer revision")
 
 
-def verify_proof_file(context: Context, path: str, pins: Iterable[Head]) -> RecordProof | None:
-    """Check a record's proof; None with a finding unless the record is in a log that a trusted key signed."""
-    return _checked(context, path, pins, read_proof)
-
-
-def verify_commitment_file(context: Context, path: str, pins: Iterable[Head]) -> Commitment | None:
-    """Check a commitment; None with a finding unless it is in a log that a trusted key signed."""
-    return _checked(context, path, pins, read_commitment)
-
-
-def _checked(context: Context, path: str, pins: Iterable[Head], read_file: Callable[[bytes], _Proof]) -> _Proof | None:
+def verify_proof_file(
+    context: Context, path: str, pins: Iterable[Head], read_file: Callable[[bytes], _Proof]
+) -> _Proof | None:
+    """Check a record's proof, or a commitment; None with a finding unless it is in a log that a trusted key signed."""
     report = context.report
     report.total["proofs"] += 1
     data = context.read(path, "FILE_MISSING", MANIFEST_BYTES)

@@ -17,17 +17,15 @@ from custody_pipeline.evidence.cut.seal import LOG
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.reader import Entry, FolderReader, Reader, TargetError
 from custody_pipeline.evidence.verify.context import Context
-from custody_pipeline.evidence.verify.cut_place import known_roots
 from custody_pipeline.evidence.verify.exported_media import check_media
 from custody_pipeline.evidence.verify.findings import Report
-from custody_pipeline.evidence.verify.freshness import check_freshness
 from custody_pipeline.evidence.verify.heads import check_pins, check_witnesses, read_pins, verify_head
-from custody_pipeline.evidence.verify.one_cut import CheckedCut, check_cut
+from custody_pipeline.evidence.verify.one_cut import CheckedCut, check_cut, known_roots
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.published_set import verify_prefix
 from custody_pipeline.evidence.verify.rotations import check_retired, follow_rotations
 from custody_pipeline.evidence.verify.single_files import verify_file_of_cut, verify_proofs
-from custody_pipeline.evidence.verify.times import check_times
+from custody_pipeline.evidence.verify.times import check_freshness, check_times
 
 _DESKTOP_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
 _ROWS = ("parquet/", "csv/", "spreadsheet/", "live/")
@@ -66,17 +64,13 @@ def verify(reader: Reader, options: Options) -> Report:
     return context.report
 
 
-def verify_path(path: Path, options: Options) -> Report:
+def verify_path(place: Path, options: Options) -> Report:
     """Verify a folder, a cut, a file of a cut, a checkpoint or a proof on this machine."""
-    if path.is_dir() or not path.exists():
-        return verify(FolderReader(path), options)
-    path = path.absolute()
-    folder = next((parent for parent in path.parents if (parent / cuts.CUT_JSON).is_file()), path.parent)
-    return verify_file(FolderReader(folder), path.relative_to(folder).as_posix(), options)
-
-
-def verify_file(reader: Reader, path: str, options: Options) -> Report:
-    """Verify one file: a proof, a checkpoint, or a file of a cut (the reader's root is then the cut's folder)."""
+    if place.is_dir() or not place.exists():
+        return verify(FolderReader(place), options)
+    place = place.absolute()
+    folder = next((parent for parent in place.parents if (parent / cuts.CUT_JSON).is_file()), place.parent)
+    reader, path = FolderReader(folder), place.relative_to(folder).as_posix()
     context = Context(reader, options, Report(f"{reader.name}/{path}"))
     if not context.keys:
         return context.report
