@@ -11,11 +11,12 @@ Belongs here: its layout, its manifest, its check. Does not: the package inside 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import orjson
 
 from custody_pipeline.evidence.log.note import Signer, sign
 from custody_pipeline.evidence.package.check import check_listed, check_package, is_package, listed_in, signed_list
@@ -112,8 +113,8 @@ def verify_production(folder: Path, options: Options) -> Report:
 def _volume_named(context: Context) -> str:
     """The volume as its signed statement names it: the folder may have been renamed."""
     try:
-        statement = json.loads(read(context.reader, STATEMENT, MANIFEST_BYTES))
-    except (ValueError, RecursionError, OSError, TargetError):
+        statement = orjson.loads(read(context.reader, STATEMENT, MANIFEST_BYTES))
+    except (ValueError, OSError, TargetError):
         return "no name"
     return str(statement.get("volume")) if isinstance(statement, dict) else "no name"
 

@@ -11,7 +11,6 @@ producer's words.
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO, StringIO
 
 import msgspec
+import orjson
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
@@ -226,4 +226,4 @@ def _is_then(line: _Line, said: _Said) -> bool:
 
 
 def _list(text: str | None) -> list[str]:
-    return [str(item) for item in json.loads(text)] if text else []
+    return [str(item) for item in orjson.loads(text)] if text else []
