@@ -12,8 +12,9 @@ import io
 import json
 import re
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from json import scanner
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -131,10 +132,21 @@ class Token(str):
     __slots__ = ()
 
 
+class _AnyDepth(json.JSONDecoder):
+    """Python 3.12's own scanner, in C, refuses 3,000 levels whatever the limit; the one in Python knows the limit."""
+
+    def __init__(self) -> None:
+        super().__init__(parse_int=Token, parse_float=Token, strict=False)
+        self.scan_once = scanner.py_make_scanner(self)  # type: ignore[attr-defined]
+
+
 def lenient(body: bytes) -> Any:
     """A document, read as leniently as Python can; None if it is unreadable."""
     try:
-        return json.loads(body.decode("utf-8-sig", "surrogateescape"), parse_int=Token, parse_float=Token, strict=False)
+        text = body.decode("utf-8-sig", "surrogateescape")
+        with suppress(RecursionError):
+            return json.loads(text, parse_int=Token, parse_float=Token, strict=False)
+        return _AnyDepth().decode(text)
     except (ValueError, RecursionError):
         return None
 
@@ -236,7 +248,8 @@ def _collect_details(evidence: Evidence, item: object) -> None:
         evidence.unreadable.append("details")
         return
     conversation = item["conversationId"]
-    if not _is_utf8(json.dumps(item, ensure_ascii=False)):
+    # Not `dumps`, whose encoder in C has a limit of its own in Python 3.12.
+    if not all(map(_is_utf8, json.JSONEncoder(ensure_ascii=False).iterencode(item))):
         evidence.halved.add(conversation)
     evidence.add_tags(conversation, item.get("participants"), "participantId")
     participants = item.get("participants")
