@@ -13,6 +13,7 @@ FROM python:3.13-slim
 # A new volume on /data starts as a copy of this folder, with its owner.
 RUN useradd --system --uid 10001 --create-home --home-dir /data custody && install -d -o custody /data/dagster
 COPY --from=build /opt/custody /opt/custody
+COPY --chown=custody dagster.yaml /data/dagster/
 ENV PATH=/opt/custody/bin:$PATH \
     CUSTODY_HOME=/data \
     DAGSTER_HOME=/data/dagster \

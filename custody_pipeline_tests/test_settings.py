@@ -56,6 +56,7 @@ def test_a_place_in_s3_is_one_however_its_scheme_is_written() -> None:
     settings = Settings(landing_url="S3://acme/landing/", export_url="S3://acme-exports", capture_url="/srv/captures/")
     assert (settings.landing, settings.export_url) == ("s3://acme/landing", "s3://acme-exports")
     assert settings.captures == "/srv/captures"
+    assert Settings(landing_url="landing/").landing == str(Path("landing").absolute())
 
 
 @pytest.mark.parametrize(

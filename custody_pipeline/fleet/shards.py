@@ -28,7 +28,7 @@ from custody_pipeline.fleet.night_objects import Nights, ShardError, explained
 from custody_pipeline.fleet.shared_rows import ALERTS_OF_NIGHT, NEAR, SHARED, take_over, write_shared
 from custody_pipeline.io.objects import REFUSED, digest, error_code, head, put_file
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.io.whole_file import DamagedFileError, read_struct, sha256_of, write_whole
+from custody_pipeline.io.whole_file import DamagedFileError, read_json, sha256_of, write_whole
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.load.raw_tables import all_raw_tables
 from custody_pipeline.models.run import prepare
@@ -101,7 +101,7 @@ class NightWarehouse(Warehouse):
         if not self._base_path.exists() or not self.path.exists():
             return None
         try:
-            return read_struct(self._base_path, _Base)
+            return read_json(self._base_path, _Base)
         except DamagedFileError as error:
             raise ShardError(
                 f"{error}, or remove the folder {self.path.parent}, then run the night again: it begins with what is "

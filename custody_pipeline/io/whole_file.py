@@ -16,14 +16,14 @@ from typing import IO, Any, Self, TypeVar
 
 import msgspec
 
-_Written = TypeVar("_Written", bound=msgspec.Struct)
+_Written = TypeVar("_Written")
 
 
 class DamagedFileError(Exception):
     """A file is not as it was written. The message names it."""
 
 
-def read_struct(path: Path, kind: type[_Written]) -> _Written:
+def read_json(path: Path, kind: type[_Written]) -> _Written:
     """What a JSON file of ours holds.
 
     Raises:

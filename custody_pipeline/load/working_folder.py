@@ -5,7 +5,7 @@ Belongs here: making and removing it. Does not: what is in it (pipeline.py, pars
 
 from __future__ import annotations
 
-import os
+import secrets
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -17,22 +17,30 @@ if TYPE_CHECKING:
 
     import duckdb
 
+_in_use: set[Path] = set()
+"""Folders of this process's loads: several may run at once."""
+
 
 @contextmanager
 def working_folder(con: duckdb.DuckDBPyConnection) -> Iterator[Path]:
     """A new folder beside the warehouse `con`; in the system's temporary folder for one in memory."""
     place = _beside_the_warehouse(con)
     if place is None:
-        with tempfile.TemporaryDirectory(prefix="custody-dlt-") as folder:
-            yield Path(folder)
+        with tempfile.TemporaryDirectory(prefix="custody-dlt-") as temporary:
+            yield Path(temporary)
         return
     place.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(place)
-    folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place)
+    # Only one process can have the warehouse open for writing, so folders of others are left from killed processes.
+    for left in set(place.iterdir()) - _in_use:
+        shutil.rmtree(left, ignore_errors=True)
+    folder = place / secrets.token_hex(8)
+    _in_use.add(folder)
     try:
-        yield Path(folder)
+        folder.mkdir(0o700)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        _in_use.discard(folder)
 
 
 def _beside_the_warehouse(con: duckdb.DuckDBPyConnection) -> Path | None:
@@ -40,10 +48,3 @@ def _beside_the_warehouse(con: duckdb.DuckDBPyConnection) -> Path | None:
         con.cursor().execute("SELECT path FROM duckdb_databases() WHERE database_name = current_database()").fetchone()
     )
     return Path(found[0]).parent / "dlt" if found and found[0] else None
-
-
-def _remove_leftovers(place: Path) -> None:
-    # Only one process can have the warehouse open for writing, so other folders are left from killed processes.
-    for folder in place.iterdir():
-        if folder.name.partition("-")[0] != str(os.getpid()):
-            shutil.rmtree(folder, ignore_errors=True)

@@ -29,7 +29,7 @@ from custody_pipeline.io.concurrency import batches
 from custody_pipeline.io.objects import NO_LOCK, error_code, pages_of
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location, s3_client
-from custody_pipeline.io.whole_file import read_struct, write_whole
+from custody_pipeline.io.whole_file import read_json, write_whole
 from custody_pipeline.matters.register import MatterStateError, Register, acted_for, alone, matters_folder, register_of
 from custody_pipeline.matters.selection import Recording
 from custody_pipeline.settings import Settings
@@ -85,7 +85,7 @@ class Holds(msgspec.Struct, forbid_unknown_fields=True):
 def read_holds(register: Register) -> Holds:
     """The holds of a matter."""
     path = _path(register)
-    return read_struct(path, Holds) if path.exists() else Holds()
+    return read_json(path, Holds) if path.exists() else Holds()
 
 
 def _path(register: Register) -> Path:

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from custody_pipeline.evidence.package.signed_volume import LIST
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.io.whole_file import is_going, read_struct, write_whole
+from custody_pipeline.io.whole_file import is_going, read_json, write_whole
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.matters.matter import Matter
 from custody_pipeline.matters.matter_file import TEMPLATE, load_matter, prefix_of
@@ -157,7 +157,7 @@ class Register:
         """All volumes, or all but one, oldest first, one after the other: a volume has thousands of recordings."""
         paths = (path for path in (self.folder / "volumes").glob("VOL*.json") if path.stem != but)
         for path in sorted(paths, key=lambda path: (len(path.name), path.name)):
-            yield read_struct(path, Volume)
+            yield read_json(path, Volume)
 
     def produced(self) -> Iterator[Produced]:
         """The recordings of all finished volumes, oldest first."""

@@ -74,7 +74,8 @@ def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[st
     of_recording = """
         WHERE partition_date = $partition_date AND conversation_id = $conversation_id AND recording_id = $recording_id
     """
-    gaps = rows_of(con, f"SELECT {_GAP} FROM custody.gaps {of_recording} ORDER BY severity, reason", key)
+    worst_first = "ORDER BY list_position(['error', 'warning', 'info'], severity), reason"
+    gaps = rows_of(con, f"SELECT {_GAP} FROM custody.gaps {of_recording} {worst_first}", key)
     for gap in gaps:
         gap["evidence"] = orjson.loads(gap["evidence"]) if isinstance(gap["evidence"], str) else gap["evidence"]
     timeline = rows_of(

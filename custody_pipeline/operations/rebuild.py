@@ -137,9 +137,10 @@ def _rebuilt(settings: Settings, mapping: TagMapping, say: Callable[[str], None]
     beside = settings.model_copy(update={"home": settings.home / "rebuild", "landing_url": settings.landing})
     shutil.rmtree(beside.home, ignore_errors=True)
     try:
-        with tempfile.TemporaryDirectory(prefix="custody-rebuild-") as scratch, Warehouse(beside).open() as con:
+        with Warehouse(beside).open() as con:
             place = S3Location.parse(settings.require("publish_url"))
-            sources = Sources(settings, s3_client(settings), place, Path(scratch))
+            # Beside the warehouse, as the system's temporary folder may be in memory.
+            sources = Sources(settings, s3_client(settings), place, beside.home)
             sources.cuts = cuts_by_night(S3Reader(sources.client, place), public_keys(settings, []))
             for one in (one for cuts in sources.cuts.values() for one in cuts):
                 _restore_request(sources, one.cut)

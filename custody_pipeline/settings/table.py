@@ -353,18 +353,22 @@ class Settings(Home, GenesysCloud, Buckets, Nights, Seal, AtRest, LiveCapture, A
 
     @property
     def landing(self) -> str:
-        """Folder or `s3://…` place of the landing files, without a trailing slash."""
-        return (self.landing_url or str(self.home.absolute() / "landing")).rstrip("/")
+        """Absolute folder or `s3://…` place of the landing files, without a trailing slash."""
+        return self._place(self.landing_url, "landing")
 
     @property
     def captures(self) -> str:
-        """Folder or `s3://…` place of the capture documents, without a trailing slash."""
-        return (self.capture_url or str(self.home.absolute() / "captures")).rstrip("/")
+        """Absolute folder or `s3://…` place of the capture documents, without a trailing slash."""
+        return self._place(self.capture_url, "captures")
 
     @property
     def night_keys(self) -> str:
-        """Folder or `s3://…` place of the nights' wrapped keys, without a trailing slash."""
-        return (self.night_keys_url or str(self.home.absolute() / "keys/nights")).rstrip("/")
+        """Absolute folder or `s3://…` place of the nights' wrapped keys, without a trailing slash."""
+        return self._place(self.night_keys_url, "keys/nights")
+
+    def _place(self, url: str | None, folder: str) -> str:
+        place = url or str(self.home / folder)
+        return (place if place.startswith("s3://") else str(Path(place).absolute())).rstrip("/")
 
     @property
     def spool_path(self) -> Path:

@@ -15,7 +15,7 @@ from typing import Literal
 import duckdb
 import msgspec
 
-from custody_pipeline.io.whole_file import read_struct, write_whole
+from custody_pipeline.io.whole_file import read_json, write_whole
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_text import create_table, transaction
 
@@ -87,7 +87,7 @@ def requests_of(settings: Settings) -> list[Request]:
         DamagedFileError: a request is not as it was written.
     """
     paths = (settings.home / "erasures").glob("*.json")
-    found = [read_struct(path, Request) for path in paths]
+    found = [read_json(path, Request) for path in paths]
     return sorted(found, key=lambda request: (request.asked_at, request.id))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from custody_pipeline.io.whole_file import write_whole
+from custody_pipeline.io.whole_file import read_json, write_whole
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import literal, quoted, table_columns, transaction
@@ -33,9 +33,13 @@ _COUNTS = {"coverage", "nights", "reconciliation", "tag_quality"}
 
 
 def nights_left_out(settings: Settings) -> frozenset[date]:
-    """Nights for which the snapshot has no rows about recordings."""
+    """Nights for which the snapshot has no rows about recordings.
+
+    Raises:
+        DamagedFileError: the list is not as it was written. The next snapshot would show what the policy leaves out.
+    """
     path = _left_out_path(settings)
-    return frozenset(map(date.fromisoformat, orjson.loads(path.read_bytes()))) if path.exists() else frozenset()
+    return frozenset(read_json(path, list[date])) if path.exists() else frozenset()
 
 
 def leave_out(settings: Settings, nights: Iterable[date]) -> None:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import io
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from custody_pipeline.cli.story import print_story
+from custody_pipeline.operations.explain import explain
+from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
+from custody_pipeline_tests import ready_warehouse
+from custody_pipeline_tests.publish.nights import insert
 
 AT = datetime(2026, 11, 3, 2, 30)
 
@@ -82,3 +89,17 @@ def test_a_terminal_obeys_nothing_that_a_tag_or_a_detail_holds() -> None:
     assert all(line.isprintable() for line in lines)
     assert r"\x1b]0;title\x07[red]\u202e" in lines[0]
     assert lines[0].startswith(r"  a\nb\x1b[31m (agent)")
+
+
+def test_the_worst_gap_of_a_recording_comes_first(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    found = {"partition_date": AT.date(), "conversation_id": "c1", "recording_id": "r1"}
+    ready_warehouse.lay(tmp_path)
+    with Warehouse(settings).open() as con:
+        insert(con, "custody.chain_of_custody", **found)
+        for reason, severity in (("A", "info"), ("B", "warning"), ("C", "error"), ("D", "warning")):
+            insert(con, "custody.gaps", **found, reason=reason, severity=severity, evidence="[]")
+        snapshot_for_analysts(con, settings)
+    story = explain(settings, "R1")
+    assert story is not None
+    assert [gap["reason"] for gap in story["recordings"][0]["gaps"]] == ["C", "B", "D", "A"]

@@ -407,7 +407,7 @@ def test_rows_of_a_load_that_died_before_its_receipt_are_not_visible(
 def test_what_a_killed_process_left_in_the_working_folder_is_removed_not_loaded(
     con: DuckDBPyConnection, land: Land, tmp_path: Path
 ) -> None:
-    left = tmp_path / "dlt" / "1-left" / "raw_conversations_20261102"
+    left = tmp_path / "dlt" / f"{os.getpid()}-left" / "raw_conversations_20261102"  # in a container, ids come again
     left.mkdir(parents=True)
     load(con, [land("conversations", GOOD)])
     assert list((tmp_path / "dlt").iterdir()) == []

@@ -19,6 +19,7 @@ from custody_pipeline.forgetting.coming import removals_near
 from custody_pipeline.forgetting.keeping import by_day_and_place, plan_places, remove_places
 from custody_pipeline.forgetting.policy import load_policy
 from custody_pipeline.io.document_store import FolderStore
+from custody_pipeline.io.whole_file import DamagedFileError
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.matters.holds import HELD, Holds
 from custody_pipeline.matters.register import new_matter, register_of
@@ -97,6 +98,15 @@ def planned(settings: Settings, today: date) -> tuple[list[tuple[str, str]], lis
 def in_snapshot(settings: Settings, table: str) -> list[tuple[object, ...]]:
     with duckdb.connect(str(settings.analyst_path), read_only=True) as con:
         return con.execute(f"SELECT partition_date FROM custody.{table} ORDER BY ALL").fetchall()
+
+
+def test_a_damaged_list_of_nights_without_rows_is_named(home: Settings) -> None:
+    path = home.home / "retention/snapshot.json"
+    path.parent.mkdir()
+    path.write_text('["2026-11-')
+    with Warehouse(home).open() as con, pytest.raises(DamagedFileError, match=r"retention/snapshot\.json"):
+        snapshot_for_analysts(con, home)
+    assert in_snapshot(home, "chain_of_custody") == [(OLD,), (NEW,)]
 
 
 def test_each_place_has_its_time_and_the_longest_rule_counts(home: Settings) -> None:
