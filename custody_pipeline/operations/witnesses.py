@@ -98,7 +98,7 @@ def ask_all(settings: Settings, file: Path | None) -> Asked:
     cosigned, problems = [], []
     try:
         witnesses = _read_witnesses(file)
-        head = read_checkpoint(read(open_target(settings, default_target(settings)), HEAD))
+        head = read_checkpoint(read(open_target(settings, default_target(settings)), HEAD, NOTE_BYTES))
     except Exception as error:  # noqa: BLE001 - the night is published
         return Asked(problems=(ending_of(error)[0],))
     for witness, url in witnesses:
