@@ -16,7 +16,7 @@ from custody_pipeline.capture.queues import open_queue
 from custody_pipeline.extract.collector import Collector, Known
 from custody_pipeline.extract.receipts import FetchFailure, Landing
 from custody_pipeline.io.concurrency import in_order
-from custody_pipeline.io.document_store import DocumentStore
+from custody_pipeline.io.document_store import DocumentStore, DocumentTooLargeError
 from custody_pipeline.io.encrypted_files import EncryptedFileError
 from custody_pipeline.io.night_keys import NightKeyError
 
@@ -89,7 +89,7 @@ def _collect(
         def read(key: str) -> bytes | FetchFailure | None:
             try:
                 return store.read(key)
-            except (EncryptedFileError, NightKeyError) as error:
+            except (DocumentTooLargeError, EncryptedFileError, NightKeyError) as error:
                 return FetchFailure(resource, key, f"{store.uri(key)} cannot be opened: {error}", permanent=False)
 
         for key, content in in_order(read, keys, workers=READS_IN_FLIGHT):

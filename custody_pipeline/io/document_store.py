@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
+# An answer of the API has up to 256 MiB. A document may hold one in Base64, in an envelope, encrypted.
+MOST_BYTES = 512 << 20
+
+
+class DocumentTooLargeError(ValueError):
+    """An object is larger than any document of ours: somebody else put it there."""
+
+
 class DocumentStore(Protocol):
     """Objects under keys like `captures/date=2026-11-02/…`; an object, once there, never changes."""
 
@@ -29,7 +37,7 @@ class DocumentStore(Protocol):
         """Store `content` durably unless `key` exists; False if it does."""
 
     def read(self, key: str) -> bytes | None:
-        """The object's bytes; None if there is none."""
+        """The object's bytes; None if there is none. Raises DocumentTooLargeError."""
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Keys that begin with `prefix`, in order."""
@@ -79,7 +87,9 @@ class FolderStore:
     def read(self, key: str) -> bytes | None:
         """The file's bytes."""
         with contextlib.suppress(FileNotFoundError):
-            return self._path(key).read_bytes()
+            path = self._path(key)
+            _refuse_large(path.stat().st_size, key)
+            return path.read_bytes()
         return None
 
     def keys(self, prefix: str) -> Iterator[str]:
@@ -121,7 +131,10 @@ class BucketStore:
     def read(self, key: str) -> bytes | None:
         """The object's bytes."""
         answer = get_object(self._s3, self._root / key)
-        return answer["Body"].read() if answer else None
+        if answer is None:
+            return None
+        _refuse_large(answer["ContentLength"], key)
+        return answer["Body"].read()
 
     def keys(self, prefix: str) -> Iterator[str]:
         """A listing, page by page."""
@@ -130,6 +143,11 @@ class BucketStore:
     def uri(self, key: str) -> str:
         """The object's s3 URL."""
         return str(self._root / key)
+
+
+def _refuse_large(size: int, key: str) -> None:
+    if size > MOST_BYTES:
+        raise DocumentTooLargeError(f"{key} has {size:,} bytes, more than any document here")
 
 
 def _make_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -17,7 +18,7 @@ from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.documents import document
-from custody_pipeline.io.document_store import FolderStore
+from custody_pipeline.io.document_store import MOST_BYTES, FolderStore
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.settings import Settings
@@ -86,13 +87,16 @@ def test_an_event_of_a_conversation_that_could_not_be_read_is_of_the_conversatio
     assert found == [(CONVERSATION, "conversation_not_found")]
 
 
-@pytest.mark.parametrize("content", [b"CPN1", b"CPN1" + b"2026-11-02" + bytes(100)])
-def test_a_document_that_cannot_be_opened_hides_none_of_the_others(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "size"), [(b"CPN1", 4), (b"CPN1" + b"2026-11-02" + bytes(100), 114), (b"{}", MOST_BYTES + 1)]
+)
+def test_a_document_that_cannot_be_opened_hides_none_of_the_others(tmp_path: Path, content: bytes, size: int) -> None:
     store, body = FolderStore(tmp_path / "captures"), attribute_event()
     event, facts = parse_event(body), conversation_facts(CONVERSATION, document(conversation()))
     write_capture(store, Reading(CONVERSATION, SEEN, conversation(), None), facts, event, SEEN)
     name = f"captures/date=2026-11-02/conversation_id={OTHER}/20261102T100500.000000Z.json"
     store.create(name, content)
+    os.truncate(tmp_path / "captures" / name, size)
     with Collector(Settings(home=tmp_path, export_url="s3://unused"), NIGHT) as collector:
         captures, events = collect_captures(collector)
     assert (captures.state, captures.documents, events.state) == ("partial", 1, "complete")
