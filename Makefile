@@ -61,7 +61,7 @@ test: $(VENV)/installed-dev
 
 # Every file below sql/ is parsed as it stands.
 check-sql: $(VENV)/installed-dev
-	@$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar sql
+	@$(BIN)/sqlfluff lint --disable-progress-bar sql
 
 check: $(VENV)/installed-dev check-sql
 	@echo "==> Format, lint, types"
