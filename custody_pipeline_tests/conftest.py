@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Generator, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,3 +128,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Endpoint]:
 @pytest.fixture
 def s3(server: S3Endpoint) -> S3Client:
     return server.client()
+
+
+@pytest.fixture
+def custody(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `custody` with these arguments in this process: a process of its own takes seconds to import the product."""
+    from custody_pipeline.cli import main as command_line
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "argv", ["custody", *arguments])
+            patched.setattr("signal.signal", lambda *_: None)
+            with pytest.raises(SystemExit) as ended:
+                command_line.main()
+        assert isinstance(ended.value.code, int)
+        return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
+
+    return run

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -129,27 +130,23 @@ def test_a_warehouse_in_use_keeps_nobody_from_verifying(settings: Settings, monk
     assert report.status == 0
 
 
-def test_a_check_that_was_killed_is_resumed_and_says_so(settings: Settings) -> None:
+def test_a_check_that_was_killed_is_resumed_and_says_so(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, custody: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     place = settings.home / "published"
     held = place / "cuts/date=2026-11-04/r0001/data/chain_of_custody.csv"
     arguments = ["verify", str(place), "--json"]
-    environment = {
-        **os.environ,
-        "CUSTODY_HOME": str(settings.home),
-        "CUSTODY_SIGNING_KEY_FILE": str(settings.signing_key_file),
-    }
+    monkeypatch.setenv("CUSTODY_HOME", str(settings.home))
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY_FILE", str(settings.signing_key_file))
     command = [sys.executable, "-c", HELD_AT, held.relative_to(place).as_posix(), *arguments]
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    command = [sys.executable, "-m", "custody_pipeline.cli", *arguments]
     (place / "cuts/date=2026-11-02/r0001/data/chain_of_custody.csv").write_bytes(b"changed since")
 
-    resumed = subprocess.run(command, env=environment, capture_output=True, check=False)
+    resumed = custody(*arguments)
 
     report = json.loads(resumed.stdout)
     assert resumed.returncode == 1
@@ -161,17 +158,16 @@ def test_a_check_that_was_killed_is_resumed_and_says_so(settings: Settings) -> N
     assert not list(Path(os.environ["XDG_STATE_HOME"]).rglob("*.ndjson"))
 
 
-def test_progress_is_shown_on_a_terminal(settings: Settings) -> None:
+def test_progress_is_shown_on_a_terminal(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, custody: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    monkeypatch.setenv("CUSTODY_HOME", str(settings.home))
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY_FILE", str(settings.signing_key_file))
+    monkeypatch.setenv("TERM", "xterm")
     parent, child = pty.openpty()
-    command = [sys.executable, "-m", "custody_pipeline.cli", "verify", str(settings.home / "published")]
-    environment = {
-        **os.environ,
-        "CUSTODY_HOME": str(settings.home),
-        "CUSTODY_SIGNING_KEY_FILE": str(settings.signing_key_file),
-        "TERM": "xterm",
-    }
-    ended = subprocess.run(command, env=environment, stderr=child, stdout=subprocess.DEVNULL, check=False)
-    os.close(child)
+    with os.fdopen(child, "w") as terminal, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", terminal)
+        ended = custody("verify", str(settings.home / "published"))
 
     assert ended.returncode == 0
     assert b"bytes" in os.read(parent, 1 << 16)

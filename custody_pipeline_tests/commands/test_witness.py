@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from unittest.mock import Mock
@@ -219,15 +217,13 @@ def test_only_keys_of_witnesses_are_witnesses_and_each_counts_once(tmp_path: Pat
         witness_keys([file])
 
 
-def test_the_commands(settings: Settings, publisher: Publisher, witness: Witness, url: str, tmp_path: Path) -> None:
+def test_the_commands(
+    settings: Settings, publisher: Publisher, witness: Witness, url: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, custody: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CUSTODY_HOME", str(settings.home))
     key = tmp_path / "w1.pub"
     key.write_text(witness.verifier.vkey)
-
-    def custody(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "CUSTODY_HOME": str(settings.home)}
-        command = [sys.executable, "-m", "custody_pipeline.cli", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
     owners = str(settings.home / "keys/log.pub")
     assert custody("verify", "--key", owners, "--witness", str(key)).returncode == 2
     asked = custody("witness", "ask", url, "--witness", str(key))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import shutil
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +29,7 @@ from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline.warehouse.sql_files import query
+from custody_pipeline_tests.made_once import made_once
 
 NIGHT = date(2026, 11, 2)
 C1 = "11111111-1111-4111-8111-111111111111"
@@ -40,15 +41,28 @@ KEYS = [
 
 
 @pytest.fixture
-def home(bucket: Any, moto_url: str, settings: Callable[..., Settings]) -> Settings:
-    """A night of three recordings of 100 bytes, hashed."""
-    for key in KEYS:
-        bucket.put_object(Key=key, Body=key[-41:].encode().ljust(100))
+def home(
+    bucket: Any, moto_url: str, settings: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
+    """A night of three recordings of 100 bytes, hashed once and copied into a bucket of the test's own."""
     made = settings(export_url=f"s3://{bucket.name}", s3_endpoint_url=moto_url, s3_region="eu-central-1")
-    with Collector(made, NIGHT) as collector, Warehouse(made).open() as con:
-        load(con, collect_exports(collector))
-        load(con, collect_media(collector, {}, media_objects(con, NIGHT)))
-        con.execute("UPDATE raw.media_digests SET hashed_at = TIMESTAMP '2026-11-03'")  # many at a time: who was first?
+    versions = {key: bucket.put_object(Key=key, Body=key[-41:].encode().ljust(100)).version_id for key in KEYS}
+
+    def collected(path: Path) -> None:
+        with Collector(made, NIGHT) as collector, Warehouse(made).open() as con:
+            load(con, collect_exports(collector))
+            load(con, collect_media(collector, {}, media_objects(con, NIGHT)))
+            # many at a time: who was first?
+            con.execute("UPDATE raw.media_digests SET hashed_at = TIMESTAMP '2026-11-03'")
+        shutil.copyfile(made.warehouse_path, path)
+
+    made.home.mkdir(exist_ok=True)
+    shutil.copyfile(made_once(tmp_path_factory, "hashed.duckdb", collected), made.warehouse_path)
+    with Warehouse(made).open() as con:
+        for table in ("export_objects", "media_digests"):
+            for key, version in versions.items():
+                change = f"UPDATE raw.{table} SET bucket = ?, version_id = ? WHERE object_key = ?"
+                con.execute(change, [bucket.name, version, key])
     return made
 
 
@@ -146,18 +160,17 @@ def test_an_object_that_cannot_be_read_keeps_no_other_from_its_turn(
     assert ledger(home) == [(KEYS[0], "unreadable"), *((key, "unchanged") for key in (*KEYS[1:], KEYS[0]))]
 
 
-def test_the_command_ends_with_the_status_of_what_it_found(home: Settings, bucket: Any) -> None:
-    environment = {
-        **os.environ,
-        "CUSTODY_HOME": str(home.home),
-        "CUSTODY_EXPORT_URL": str(home.export_url),
-        "CUSTODY_S3_ENDPOINT_URL": str(home.s3_endpoint_url),
-        "CUSTODY_S3_REGION": "eu-central-1",
-    }
+def test_the_command_ends_with_the_status_of_what_it_found(
+    home: Settings,
+    bucket: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    custody: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    for name in ("home", "export_url", "s3_endpoint_url", "s3_region"):
+        monkeypatch.setenv(f"CUSTODY_{name.upper()}", str(getattr(home, name)))
 
     def fixity(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "custody_pipeline.cli", "fixity", *arguments]
-        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        ran = custody("fixity", *arguments)
         return ran.returncode, ran.stdout
 
     assert fixity() == (0, "3 unchanged · 300 bytes read\n")
