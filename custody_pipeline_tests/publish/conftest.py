@@ -3,16 +3,16 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 
-import boto3
 import duckdb
 import pytest
-from moto import mock_aws
 
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.made_once import made_once
-from custody_pipeline_tests.publish.nights import OneNight, insert_receipt, insert_recording, write_empty_warehouse
+from custody_pipeline_tests.publish.memory import s3_in_memory
+from custody_pipeline_tests.publish.nights import OneNight, insert_receipt, write_empty_warehouse, write_recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,9 +34,7 @@ def memory_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
     """moto, with a versioned bucket `custody-published`."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    with mock_aws():
-        client = boto3.client("s3", region_name="us-east-1")
-        client.create_bucket(Bucket="custody-published", ObjectLockEnabledForBucket=True)
+    with s3_in_memory() as client:
         yield client
 
 
@@ -45,13 +43,17 @@ def empty_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "empty.duckdb", write_empty_warehouse)
 
 
+@pytest.fixture(scope="session")
+def recordings(empty_warehouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse of three recordings, without a receipt."""
+    return made_once(tmp_path_factory, "recordings.duckdb", partial(write_recordings, empty=empty_warehouse))
+
+
 @pytest.fixture
-def con(empty_warehouse: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def con(recordings: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A warehouse of three recordings, collected with one receipt."""
-    shutil.copy(empty_warehouse, tmp_path / "warehouse.duckdb")
+    shutil.copy(recordings, tmp_path / "warehouse.duckdb")
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
-        for number in range(3):
-            insert_recording(con, number)
         insert_receipt(con, tmp_path / "landing")
         yield con
 

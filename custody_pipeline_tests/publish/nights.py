@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ NOW = datetime(2026, 11, 3, 2, 30, tzinfo=UTC)
 TABLES = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")
 TWO_TABLES = ("chain_of_custody", "gaps")
 """Enough for what is not about the tables: a call to S3 takes moto some 20 ms."""
+RECORDINGS = 3
 
 
 @dataclass
@@ -53,7 +55,7 @@ class OneNight:
         now: datetime = NOW,
         **settings: Any,
     ) -> Publication:
-        """Publish with other values of some settings, and a report of the given files."""
+        """Publish with other values of some settings, a report of the given files, and another `client` than `s3`."""
 
         def write_report(folder: Path) -> None:
             for name, text in (report or {}).items():
@@ -61,7 +63,9 @@ class OneNight:
                 (folder / name).write_text(text)
 
         own = self.settings.model_copy(update=settings)
-        return publish_night(self.con, own, NIGHT, tables=tables, client=client, now=now, write_report=write_report)
+        return publish_night(
+            self.con, own, NIGHT, tables=tables, client=client or self.s3, now=now, write_report=write_report
+        )
 
     def check(self, found: dict[str, bytes], **options: Any) -> Report:
         """Verify published objects with the keys of this home, unless `options` names others."""
@@ -78,6 +82,14 @@ def write_empty_warehouse(path: Path) -> None:
     with duckdb.connect(str(path)) as con:
         prepare(con)
         run_models(con, load_models(), NIGHT, load_mapping(Settings().mapping_path), Settings())
+
+
+def write_recordings(path: Path, empty: Path) -> None:
+    """A warehouse file of three recordings, made from one without data."""
+    shutil.copy(empty, path)
+    with duckdb.connect(str(path)) as con:
+        for number in range(RECORDINGS):
+            insert_recording(con, number)
 
 
 def insert(con: duckdb.DuckDBPyConnection, table: str, **values: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -34,8 +35,8 @@ from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.simulator.local_s3 import LocalS3
 from custody_pipeline_tests.forked import forking
-from custody_pipeline_tests.publish.homes import RECORDINGS, Home, write_keys
-from custody_pipeline_tests.publish.nights import NIGHT, change_recording, write_empty_warehouse
+from custody_pipeline_tests.publish.homes import Home, write_keys
+from custody_pipeline_tests.publish.nights import NIGHT, RECORDINGS, write_empty_warehouse, write_recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,17 +55,15 @@ Task = tuple[date, int]
 """A night, and which of its contents a home saw."""
 
 
-def work(folder: Path, keys: Path, empty: Path, endpoint: S3Endpoint, start: Barrier, orders: Connection) -> None:
+def work(folder: Path, keys: Path, recordings: Path, endpoint: S3Endpoint, start: Barrier, orders: Connection) -> None:
     """A home's process: publish what is ordered, until the order is None."""
     home: Home | None = None
     while (order := orders.recv()) is not None:
         bucket, (night, content) = order
         if home is None or home.settings.publish_url != f"s3://{bucket}/prod":
-            home = Home(folder / bucket, keys, empty, bucket)
-        home.collect(empty)
-        with home.open() as con:
-            change_recording(con, 1, f"content {content}")
-        home.move_to(night)
+            shutil.copytree(keys, folder / bucket / "keys")
+            home = Home.at(folder / bucket, bucket)
+        home.collect(recordings, night, f"content {content}")
         client = endpoint.client()
         start.wait()
         try:
@@ -162,10 +161,9 @@ def _is_of(tree: TileTree, head: Any) -> bool:
 
 
 @contextmanager
-def homes(folder: Path, endpoint: S3Endpoint) -> Iterator[tuple[Path, list[Connection]]]:
+def homes(folder: Path, recordings: Path, endpoint: S3Endpoint) -> Iterator[tuple[Path, list[Connection]]]:
     """The keys, and a connection to each home's process."""
-    keys, empty = write_keys(folder / "keys"), folder / "empty.duckdb"
-    write_empty_warehouse(empty)
+    keys = write_keys(folder / "keys")
     context = forking()
     start = context.Barrier(HOMES)
     with ExitStack() as ended:
@@ -173,7 +171,7 @@ def homes(folder: Path, endpoint: S3Endpoint) -> Iterator[tuple[Path, list[Conne
         for number in range(HOMES):
             ours, theirs = context.Pipe()
             place = folder / f"home-{number}"
-            process = context.Process(target=work, args=(place, keys, empty, endpoint, start, theirs))
+            process = context.Process(target=work, args=(place, keys, recordings, endpoint, start, theirs))
             process.start()
             theirs.close()
             ended.callback(process.join)
@@ -182,10 +180,20 @@ def homes(folder: Path, endpoint: S3Endpoint) -> Iterator[tuple[Path, list[Conne
         yield keys, connections
 
 
-def run(rounds: int, seed: int, folder: Path, endpoint: S3Endpoint) -> Iterator[tuple[list[Task], list[str]]]:
-    """For each round: the tasks of the homes, and the faults afterwards."""
+def run(
+    rounds: int, seed: int, folder: Path, recordings: Path, endpoint: S3Endpoint
+) -> Iterator[tuple[list[Task], list[str]]]:
+    """For each round: the tasks of the homes, and the faults afterwards.
+
+    Args:
+        rounds: how many.
+        seed: which nights and contents the homes have.
+        folder: an empty one, for the homes.
+        recordings: the warehouse that each home begins with.
+        endpoint: the server of all homes.
+    """
     chosen, client = random.Random(seed), endpoint.client()
-    with homes(folder, endpoint) as (keys, connections):
+    with homes(folder, recordings, endpoint) as (keys, connections):
         for number in range(rounds):
             if number % ROUNDS_A_LOG == 0:
                 log = Log(client, f"rounds-{seed}-{number}", keys)
@@ -204,8 +212,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="which nights and contents the homes have")
     arguments = parser.parse_args()
     begun, wrong, nights, seals = time.monotonic(), 0, 0, 0
-    with tempfile.TemporaryDirectory() as folder, LocalS3(Path(folder)) as endpoint:
-        for number, (tasks, faults) in enumerate(run(arguments.rounds, arguments.seed, Path(folder), endpoint), 1):
+    with tempfile.TemporaryDirectory() as name, LocalS3(folder := Path(name)) as endpoint:
+        write_empty_warehouse(folder / "empty.duckdb")
+        write_recordings(recordings := folder / "recordings.duckdb", folder / "empty.duckdb")
+        ran = run(arguments.rounds, arguments.seed, folder, recordings, endpoint)
+        for number, (tasks, faults) in enumerate(ran, 1):
             wrong, nights, seals = wrong + bool(faults), nights + len({n for n, _ in tasks}), seals + len(set(tasks))
             what = ", ".join(f"{night:%d.%m.} content {content}" for night, content in tasks)
             print(f"round {number}: {what}: {'; '.join(faults) or 'VERIFIED'}", flush=True)

@@ -36,6 +36,7 @@ from custody_pipeline_tests.forked import forked
 from custody_pipeline_tests.publish.homes import BUCKET, Home, write_keys
 from custody_pipeline_tests.publish.killing import Killed, Replaced
 from custody_pipeline_tests.publish.memory import objects as in_memory
+from custody_pipeline_tests.publish.memory import s3_in_memory
 from custody_pipeline_tests.publish.nights import NIGHT, change_recording
 from custody_pipeline_tests.publish.rounds import HOMES, run
 
@@ -50,27 +51,54 @@ WRITING = ("put_", "copy_", "delete_", "create_", "upload_", "complete_")
 Homes = Callable[..., Home]
 
 
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The keys that all homes share."""
+    return write_keys(tmp_path_factory.mktemp("shared") / "keys")
+
+
 @pytest.fixture
-def homes(tmp_path: Path, empty_warehouse: Path) -> Homes:
-    """Makes homes that share their keys; a home's night is so many days after the first one."""
-    keys = write_keys(tmp_path / "keys")
+def homes(tmp_path: Path, keys: Path, recordings: Path) -> Homes:
+    """Makes homes; a home's night is so many days after the first one."""
 
     def make(name: str, days: int = 0, bucket: str = BUCKET) -> Home:
-        home = Home(tmp_path / name, keys, empty_warehouse, bucket)
-        home.move_to(NIGHT + timedelta(days=days))
-        return home
+        return Home(tmp_path / name, keys, recordings, bucket, night=NIGHT + timedelta(days=days))
 
     return make
 
 
+def claimed(folder: Path, keys: Path, recordings: Path, *, days: int) -> dict[str, bytes]:
+    """What S3 holds after the claim of a home that is gone. Other homes have sealed the nights before."""
+    with s3_in_memory() as client:
+        for day in range(days):
+            Home(folder / f"home-{day}", keys, recordings, night=NIGHT + timedelta(days=day)).publish(client)
+        gone = Home(folder / "gone", keys, recordings, night=NIGHT + timedelta(days=days))
+        with pytest.raises(Killed):
+            gone.publish(dies_after(client, b'"pending":{'))
+        found = in_memory()
+    assert b'"pending":{' in found["sealing/head"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def first_claimed(tmp_path_factory: pytest.TempPathFactory, keys: Path, recordings: Path) -> dict[str, bytes]:
+    return claimed(tmp_path_factory.mktemp("first"), keys, recordings, days=0)
+
+
+@pytest.fixture(scope="module")
+def second_claimed(tmp_path_factory: pytest.TempPathFactory, keys: Path, recordings: Path) -> dict[str, bytes]:
+    return claimed(tmp_path_factory.mktemp("second"), keys, recordings, days=1)
+
+
+def put_all(client: S3Client, found: dict[str, bytes]) -> None:
+    for path, data in found.items():
+        client.put_object(Bucket=BUCKET, Key=f"prod/{path}", Body=data)
+
+
 @pytest.fixture
-def pending(memory_s3: S3Client, homes: Homes) -> None:
+def pending(memory_s3: S3Client, first_claimed: dict[str, bytes]) -> None:
     """The claim of a home that is gone."""
-    home = homes("first")
-    with pytest.raises(Killed):
-        home.publish(dies_after(memory_s3, b'"pending":{'))
-    assert b'"pending":{' in in_memory()["sealing/head"]
-    shutil.rmtree(home.folder)
+    put_all(memory_s3, first_claimed)
 
 
 def objects(client: S3Client, bucket: str) -> dict[str, bytes]:
@@ -85,9 +113,9 @@ def errors(found: dict[str, bytes], home: Home) -> list[str]:
 
 
 @pytest.mark.server
-def test_processes_that_seal_at_once_make_one_log(server: S3Endpoint, tmp_path: Path) -> None:
+def test_processes_that_seal_at_once_make_one_log(server: S3Endpoint, recordings: Path, tmp_path: Path) -> None:
     """Two rounds; `make rounds` runs a hundred."""
-    assert [faults for _, faults in run(2, seed=3, folder=tmp_path, endpoint=server)] == [[], []]
+    assert [faults for _, faults in run(2, 3, tmp_path, recordings, server)] == [[], []]
 
 
 @pytest.mark.server
@@ -290,9 +318,9 @@ def acting_before_agreement(client: S3Client, act: Mock) -> Any:
 
 @pytest.mark.usefixtures("pending")
 def test_a_claim_that_only_other_keys_can_finish_is_named(
-    memory_s3: S3Client, tmp_path: Path, empty_warehouse: Path
+    memory_s3: S3Client, tmp_path: Path, recordings: Path
 ) -> None:
-    stranger = Home(tmp_path / "stranger", write_keys(tmp_path / "others"), empty_warehouse)
+    stranger = Home(tmp_path / "stranger", write_keys(tmp_path / "others"), recordings)
     with pytest.raises(SealingError, match=r"keys that this home does not have: DEMO-custody\.local\+"):
         stranger.publish(memory_s3)
 
@@ -322,12 +350,10 @@ FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
 
 @pytest.mark.parametrize("change", FORGED.values(), ids=FORGED)
 def test_who_can_only_write_to_the_bucket_has_nothing_sealed(
-    memory_s3: S3Client, homes: Homes, change: Callable[[dict[str, Any]], object]
+    memory_s3: S3Client, homes: Homes, second_claimed: dict[str, bytes], change: Callable[[dict[str, Any]], object]
 ) -> None:
     """Not even by changing the claim of a home with the keys. A home without a remembered head notices it."""
-    homes("home").publish(memory_s3)
-    with pytest.raises(Killed):
-        homes("first", days=1).publish(dies_after(memory_s3, b'"pending":{'))
+    put_all(memory_s3, second_claimed)
     claim = json.loads(in_memory()["sealing/head"])
     before = json.dumps(claim)
     change(claim)
@@ -346,10 +372,10 @@ def test_who_can_only_write_to_the_bucket_has_nothing_sealed(
 
 @pytest.mark.parametrize("revision", [1, 2])
 def test_a_cut_that_nobody_sealed_takes_no_night_and_is_named(
-    memory_s3: S3Client, homes: Homes, tmp_path: Path, empty_warehouse: Path, revision: int
+    memory_s3: S3Client, homes: Homes, tmp_path: Path, recordings: Path, revision: int
 ) -> None:
     """A cut of somebody who can only write to the bucket counts as no home's, before or after the real one."""
-    other = Home(tmp_path / "other", write_keys(tmp_path / "others"), empty_warehouse)
+    other = Home(tmp_path / "other", write_keys(tmp_path / "others"), recordings)
     other.publish(memory_s3)
     planted = {path: data for path, data in in_memory().items() if path.startswith("cuts/")}
     for path in in_memory():

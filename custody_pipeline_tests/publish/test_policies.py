@@ -25,7 +25,7 @@ from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.pending_reads import known_digests, media_objects
-from custody_pipeline.models.run import prepare, run_models
+from custody_pipeline.models.run import run_models
 from custody_pipeline.night import Night, model, publish
 from custody_pipeline.operations.doctor import examine
 from custody_pipeline.operations.packaging import package
@@ -39,6 +39,7 @@ from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.warehouse.ledger import Act, Actor
 from custody_pipeline.warehouse.sql_files import load_models
+from custody_pipeline_tests import ready_warehouse
 from custody_pipeline_tests.proxy import Proxy, running_proxy
 from custody_pipeline_tests.publish.nights import NIGHT
 
@@ -211,8 +212,8 @@ def deployment(
 
 def test_each_policy_allows_just_what_its_work_needs(deployment: Deployment, tmp_path: Path) -> None:
     settings = deployment.settings
+    ready_warehouse.lay(settings.home, settings.mapping_path)
     with duckdb.connect(str(settings.warehouse_path)) as con:
-        prepare(con)
         deployment.export()  # into a bucket without versions first
         deployment.collect(con)
         versions: Any = {"Status": "Enabled"}
