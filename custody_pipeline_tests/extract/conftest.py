@@ -133,17 +133,19 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@pytest.fixture(scope="session")
+def buckets(moto_url: str) -> Any:
+    return boto3.Session("testing", "testing", region_name="eu-central-1").resource("s3", endpoint_url=moto_url)
+
+
 @pytest.fixture
-def bucket(moto_url: str, aws: None, request: pytest.FixtureRequest) -> Iterator[Any]:
+def bucket(buckets: Any, aws: None, request: pytest.FixtureRequest) -> Any:
     """A versioned bucket; `request.param` False for one that is not."""
-    resource = boto3.resource("s3", endpoint_url=moto_url, region_name="eu-central-1")
-    made = resource.Bucket(f"exports-{abs(hash(request.node.nodeid)) % 10**10}")
+    made = buckets.Bucket(f"exports-{abs(hash(request.node.nodeid)) % 10**10}")
     made.create(CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     if getattr(request, "param", True):
         made.Versioning().enable()
-    yield made
-    made.object_versions.delete()
-    made.delete()
+    return made
 
 
 @pytest.fixture

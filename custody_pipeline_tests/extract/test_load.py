@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 from duckdb import DuckDBPyConnection
@@ -35,17 +37,34 @@ GOOD = (
 )
 
 
-@pytest.fixture
-def land(settings: Callable[..., Settings]) -> Land:
-    def land(resource: str, *documents: bytes, failures: int = 0, **keys: Any) -> Landing:
-        with Collector(settings(), NIGHT) as collector, collector.load(resource) as made:
-            for number, content in enumerate(documents):
-                made.add({"conversation_id": f"c{number}", **keys}, "https://api/x", content)
-            for number in range(failures):
-                made.add_failure(FetchFailure(resource, f"f{number}", "gone", 404))
-        return made.landing
+def landed(home: Path, resource: str, *documents: bytes, failures: int = 0, **keys: Any) -> Landing:
+    with Collector(Settings(home=home), NIGHT) as collector, collector.load(resource) as made:
+        for number, content in enumerate(documents):
+            made.add({"conversation_id": f"c{number}", **keys}, "https://api/x", content)
+        for number in range(failures):
+            made.add_failure(FetchFailure(resource, f"f{number}", "gone", 404))
+    return made.landing
 
-    return land
+
+@pytest.fixture
+def land(tmp_path: Path) -> Land:
+    return partial(landed, tmp_path / "home")
+
+
+@pytest.fixture(scope="module")
+def rows_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list[Any]]]:
+    """The documents of `LACKING`, `CUT` and `CAPITALS` in one load. Gives the rows of one landing."""
+    folder = tmp_path_factory.mktemp("together")
+    cases = [*LACKING, *CUT, *((resource, documents) for resource, documents, _ in CAPITALS)]
+    landings = {(resource, *found): landed(folder / "home", resource, *found) for resource, found in cases}
+
+    def rows_of(resource: str, documents: Sequence[bytes], columns: str) -> list[Any]:
+        found = f"SELECT {columns} FROM raw.{resource} WHERE landing_id = ? ORDER BY 1"
+        return con.execute(found, [landings[resource, *documents].landing_id]).fetchall()
+
+    with duckdb.connect(folder / "warehouse.duckdb") as con:
+        load(con, list(landings.values()))
+        yield rows_of
 
 
 def visible(con: DuckDBPyConnection, table: str) -> list[Any]:
@@ -126,13 +145,14 @@ def test_bad_documents_lose_none_of_the_others(
     ]
 
 
-def test_a_bad_document_behind_many_rows_repeats_none_of_them(con: DuckDBPyConnection, land: Land) -> None:
-    documents = [b'{"id":"c","participants":[]}'] * 50_000 + [b'"text"']
-    assert load(con, [land("conversations", *documents)]).rows == {"conversations": 50_001}
-    assert con.execute("SELECT count(DISTINCT document_uri), count(*) FROM raw.conversations").fetchone() == (
-        50_001,
-        50_001,
-    )
+def test_a_bad_document_behind_many_rows_repeats_none_of_them(
+    con: DuckDBPyConnection, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parsing, "BATCH_ROWS", 2_000)
+    documents = [b'{"id":"c","participants":[]}'] * 5_000 + [b'"text"']
+    assert load(con, [land("conversations", *documents)]).rows == {"conversations": 5_001}
+    found = con.execute("SELECT count(DISTINCT document_uri), count(*) FROM raw.conversations")
+    assert found.fetchone() == (5_001, 5_001)
 
 
 def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(con: DuckDBPyConnection, land: Land) -> None:
@@ -143,58 +163,56 @@ def test_an_empty_list_is_a_row_and_a_list_is_a_row_each(con: DuckDBPyConnection
     assert rows == [("c0", None, "ok"), ("c1", "r1", "ok"), ("c1", "r2", "ok"), ("c2", None, "not_json")]
 
 
-@pytest.mark.parametrize(
-    ("resource", "documents"),
-    [
-        ("recording_metadata", [b"null", b"[null]", b"[{}]", b'[{"id":null}]', b'[{"id":""}]', b'[{"id":" "}]']),
-        ("export_failures", [b"{}", b'{"conversation":{"id":"c1"},"recording":null}', b'{"recording":{"id":""}}']),
-        ("export_jobs", [b"{}", b'{"id":"j1","state":null}', b'{"id":"j1","state":"FULFILLED"}']),
-        (
-            "export_jobs",
-            [
-                b'{"state":"FULFILLED","totalRecordings":%b,"recordingJobsQuery":{%b"agedConversationInterval":'
-                b'"2026-11-02T00:00:00Z/2026-11-03T00:00:00Z"}}' % (total, action)
-                for total, action in ((b"-1", b'"action":"EXPORT",'), (b"1", b""), (b"1", b'"action":"",'))
-            ],
-        ),
-        # A field that a document has twice: which of the two is true is not known.
-        ("recording_metadata", [b'[{"id":"r1","id":"r2"}]']),
-        ("conversation_details", [b'{"participants":[{"sessions":[{"recording":true,"recording":false}]}]}']),
-        (
-            "export_jobs",
-            [
-                b'{"id":"j1","state":"FULFILLED","totalRecordings":9,"recordingJobsQuery":%b}' % query
-                for query in (
-                    b"{}",
-                    b'{"agedConversationInterval":"2026-11-02T00:00:00Z"}',
-                    b'{"conversationQuery":{"interval":"2026-11-03T00:00:00Z/2026-11-02T00:00:00Z"}}',
-                )
-            ],
-        ),
-        ("orphan_recordings", [b"{}", b'{"recording":null}', b'{"id":"","recording":{"id":""}}']),
-        (
-            "conversation_details",
-            [
-                b'{"conversationId":"c1","participants":[{"sessions":[]},{"purpose":"agent"}]}',
-                b'{"conversationId":"c1","participants":[{"sessions":[],"screenRecording":true}]}',
-                b'{"conversationId":"c1","participants":[{"sessions":[{"recording":true}],"screenRecording":true}]}',
-                b'{"conversationId":"c1","participants":[null]}',
-                b'{"conversationId":"c1","participants":[]}',
-                b'{"conversationId":"c1","participants":[{"sessions":[{"sessionId":"s1"},null]}]}',
-                b'{"conversationId":"c1","participants":[{"sessions":[{"sessionId":""}],"screenRecording":true}]}',
-            ],
-        ),
-        ("conversation_details", [b"{}", b'{"conversationId":"c1"}', b'{"conversationId":"c1","participants":null}']),
-        ("conversations", [b"{}", b'{"id":"c1","participants":null}']),
-        ("export_manifests", [b"{}", b"null", b'{"entities":5}', b'{"entities":[{}]}', b"[null]"]),
-    ],
-)
+LACKING: list[tuple[str, Sequence[bytes]]] = [
+    ("recording_metadata", [b"null", b"[null]", b"[{}]", b'[{"id":null}]', b'[{"id":""}]', b'[{"id":" "}]']),
+    ("export_failures", [b"{}", b'{"conversation":{"id":"c1"},"recording":null}', b'{"recording":{"id":""}}']),
+    ("export_jobs", [b"{}", b'{"id":"j1","state":null}', b'{"id":"j1","state":"FULFILLED"}']),
+    (
+        "export_jobs",
+        [
+            b'{"state":"FULFILLED","totalRecordings":%b,"recordingJobsQuery":{%b"agedConversationInterval":'
+            b'"2026-11-02T00:00:00Z/2026-11-03T00:00:00Z"}}' % (total, action)
+            for total, action in ((b"-1", b'"action":"EXPORT",'), (b"1", b""), (b"1", b'"action":"",'))
+        ],
+    ),
+    # A field that a document has twice: which of the two is true is not known.
+    ("recording_metadata", [b'[{"id":"r1","id":"r2"}]']),
+    ("conversation_details", [b'{"participants":[{"sessions":[{"recording":true,"recording":false}]}]}']),
+    (
+        "export_jobs",
+        [
+            b'{"id":"j1","state":"FULFILLED","totalRecordings":9,"recordingJobsQuery":%b}' % query
+            for query in (
+                b"{}",
+                b'{"agedConversationInterval":"2026-11-02T00:00:00Z"}',
+                b'{"conversationQuery":{"interval":"2026-11-03T00:00:00Z/2026-11-02T00:00:00Z"}}',
+            )
+        ],
+    ),
+    ("orphan_recordings", [b"{}", b'{"recording":null}', b'{"id":"","recording":{"id":""}}']),
+    (
+        "conversation_details",
+        [
+            b'{"conversationId":"c1","participants":[{"sessions":[]},{"purpose":"agent"}]}',
+            b'{"conversationId":"c1","participants":[{"sessions":[],"screenRecording":true}]}',
+            b'{"conversationId":"c1","participants":[{"sessions":[{"recording":true}],"screenRecording":true}]}',
+            b'{"conversationId":"c1","participants":[null]}',
+            b'{"conversationId":"c1","participants":[]}',
+            b'{"conversationId":"c1","participants":[{"sessions":[{"sessionId":"s1"},null]}]}',
+            b'{"conversationId":"c1","participants":[{"sessions":[{"sessionId":""}],"screenRecording":true}]}',
+        ],
+    ),
+    ("conversation_details", [b"{}", b'{"conversationId":"c1"}', b'{"conversationId":"c1","participants":null}']),
+    ("conversations", [b"{}", b'{"id":"c1","participants":null}']),
+    ("export_manifests", [b"{}", b"null", b'{"entities":5}', b'{"entities":[{}]}', b"[null]"]),
+]
+
+
+@pytest.mark.parametrize(("resource", "documents"), LACKING)
 def test_a_document_that_lacks_what_it_is_asked_for_is_not_an_empty_one(
-    con: DuckDBPyConnection, land: Land, resource: str, documents: list[bytes]
+    rows_of: Callable[..., list[Any]], resource: str, documents: Sequence[bytes]
 ) -> None:
-    load(con, [land(resource, *documents)])
-    states = con.execute(f"SELECT document_state FROM raw.{resource}").fetchall()
-    assert states == [("wrong_shape",)] * len(documents)
+    assert rows_of(resource, documents, "document_state") == [("wrong_shape",)] * len(documents)
 
 
 def test_an_entry_of_a_manifest_has_each_field_once(con: DuckDBPyConnection, land: Land) -> None:
@@ -204,12 +222,22 @@ def test_an_entry_of_a_manifest_has_each_field_once(con: DuckDBPyConnection, lan
     assert states == [("ok",), ("duplicate_key",), ("duplicate_key",)]
 
 
-@pytest.mark.parametrize("width", range(4))
-def test_a_refusal_that_is_cut_inside_a_character_is_a_refusal(con: DuckDBPyConnection, land: Land, width: int) -> None:
-    odd = json.dumps({"recording": ["x" * width + "\U000e05b9" * 200]}).encode()
-    load(con, [land("export_failures", odd, b'{"conversation":{"id":"c1"},"recording":{"id":"r1"}}')])
-    rows = con.execute("SELECT recording_id, document_state FROM raw.export_failures ORDER BY 1").fetchall()
-    assert rows == [("r1", "ok"), (None, "wrong_shape")]
+def cut_inside(width: int) -> bytes:
+    """A refusal of this document ends inside a character."""
+    return json.dumps({"recording": ["x" * width + "\U000e05b9" * 200]}).encode()
+
+
+CUT = [
+    ("export_failures", (cut_inside(width), b'{"conversation":{"id":"c1"},"recording":{"id":"r1"}}'))
+    for width in range(4)
+]
+
+
+@pytest.mark.parametrize(("resource", "documents"), CUT, ids=range(4))
+def test_a_refusal_that_is_cut_inside_a_character_is_a_refusal(
+    rows_of: Callable[..., list[Any]], resource: str, documents: Sequence[bytes]
+) -> None:
+    assert rows_of(resource, documents, "recording_id, document_state") == [("r1", "ok"), (None, "wrong_shape")]
 
 
 def test_sessions_with_an_empty_id_have_none(con: DuckDBPyConnection, land: Land) -> None:
@@ -221,36 +249,29 @@ def test_sessions_with_an_empty_id_have_none(con: DuckDBPyConnection, land: Land
     assert found.fetchall() == [([None, None],)]
 
 
-CAPITALS, SMALL = "AAAAAAAA-0000-4000-8000-00000000000A", "aaaaaaaa-0000-4000-8000-00000000000a"
+LARGE, SMALL = "AAAAAAAA-0000-4000-8000-00000000000A", "aaaaaaaa-0000-4000-8000-00000000000a"
+WITH_IDS: list[tuple[str, Any, str]] = [
+    ("listed_recordings", {"recordingId": "R", "conversationId": "R"}, "recording_id, conversation_id"),
+    ("export_failures", {"recording": {"id": "R"}, "conversation": {"id": "R"}}, "recording_id, conversation_id"),
+    ("export_manifests", [{"recordingId": "R", "conversationId": "R"}], "recording_id, conversation_id"),
+    ("orphan_recordings", {"id": "R", "recording": {"id": "R"}}, "orphan_id, recording_id"),
+    ("recording_metadata", [{"id": "R", "sessionId": "R"}], "recording_id, session_id"),
+    ("conversation_details", {"conversationId": "R"}, "conversation_id, conversation_id"),
+    ("conversation_events", {"conversation_id": "R", "recording_id": "R"}, "conversation_id, recording_id"),
+    ("captures", {"conversation_id": "R"}, "conversation_id, conversation_id"),
+    ("recording_audits", {"entity": {"id": "R"}, "context": {"conversationId": "R"}}, "entity_id, conversation_id"),
+]
+CAPITALS = [
+    (resource, (json.dumps(written).replace('"R"', f'"{LARGE}"').encode(),), columns)
+    for resource, written, columns in WITH_IDS
+]
 
 
-@pytest.mark.parametrize(
-    ("resource", "written", "columns"),
-    [
-        ("listed_recordings", {"recordingId": "R", "conversationId": "R"}, "recording_id, conversation_id"),
-        (
-            "export_failures",
-            {"recording": {"id": "R"}, "conversation": {"id": "R"}},
-            "recording_id, conversation_id",
-        ),
-        ("export_manifests", [{"recordingId": "R", "conversationId": "R"}], "recording_id, conversation_id"),
-        ("orphan_recordings", {"id": "R", "recording": {"id": "R"}}, "orphan_id, recording_id"),
-        ("recording_metadata", [{"id": "R", "sessionId": "R"}], "recording_id, session_id"),
-        ("conversation_details", {"conversationId": "R"}, "conversation_id, conversation_id"),
-        ("conversation_events", {"conversation_id": "R", "recording_id": "R"}, "conversation_id, recording_id"),
-        ("captures", {"conversation_id": "R"}, "conversation_id, conversation_id"),
-        (
-            "recording_audits",
-            {"entity": {"id": "R"}, "context": {"conversationId": "R"}},
-            "entity_id, conversation_id",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("resource", "documents", "columns"), CAPITALS)
 def test_an_id_in_capitals_is_the_same_id(
-    con: DuckDBPyConnection, land: Land, resource: str, written: Any, columns: str
+    rows_of: Callable[..., list[Any]], resource: str, documents: Sequence[bytes], columns: str
 ) -> None:
-    load(con, [land(resource, json.dumps(written).replace('"R"', f'"{CAPITALS}"').encode())])
-    assert con.execute(f"SELECT {columns} FROM raw.{resource}").fetchall() == [(SMALL, SMALL)]
+    assert rows_of(resource, documents, columns) == [(SMALL, SMALL)]
 
 
 def test_one_entry_without_an_id_hides_none_of_the_others(con: DuckDBPyConnection, land: Land) -> None:
