@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import hypothesis
 import pytest
+from alembic.script import ScriptDirectory
 from botocore.loaders import JSONFileLoader
 from xdist.scheduler import LoadFileScheduling
 
 from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint, weed_program
 from custody_pipeline_tests.ministack import running_ministack
-from custody_pipeline_tests.read_once import load_file
+from custody_pipeline_tests.read_once import load_file, revisions
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -97,9 +98,10 @@ def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture(scope="session", autouse=True)
 def services_read_once() -> Iterator[None]:
-    """Read boto3's descriptions of services once per process: moto opens many sessions of boto3."""
+    """Read boto3's descriptions of services once per process, and the revisions of Dagster's databases."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(JSONFileLoader, "load_file", load_file)
+        patched.setattr(ScriptDirectory, "from_config", revisions)
         yield
 
 

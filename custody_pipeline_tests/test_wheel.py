@@ -69,21 +69,34 @@ def wheel(built: Path) -> Path:
     return found
 
 
-def environment(place: Path, wheel: Path, extras: str = "") -> Path:
-    """The programs of a new environment that has the wheel, its dependencies and nothing else."""
+def install(place: Path, wheel: Path, extras: str = "") -> Path:
+    """Install the wheel and its dependencies into an environment. Returns the folder of its programs."""
     program = uv()
-    venv.create(place, with_pip=program is None)
     python = place / "bin" / "python"
-    install: list[str | Path] = (
+    command: list[str | Path] = (
         [program, "pip", "install", "--python", python] if program else [python, "-m", "pip", "install"]
     )
-    done(run(place, *install, "--quiet", "--constraint", ROOT / "constraints.txt", f"{wheel}{extras}"))
+    done(run(place, *command, "--quiet", "--constraint", ROOT / "constraints.txt", f"{wheel}{extras}"))
     return place / "bin"
 
 
 @pytest.fixture(scope="module")
-def binaries(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return environment(tmp_path_factory.mktemp("demo"), wheel, "[demo]")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty environment."""
+    place = tmp_path_factory.mktemp("environment")
+    venv.create(place, with_pip=uv() is None)
+    return place
+
+
+@pytest.fixture(scope="module")
+def without_extra(place: Path, wheel: Path) -> subprocess.CompletedProcess[str]:
+    """The answer of the demo while the environment has the wheel, its dependencies and nothing else."""
+    return run(place, install(place, wheel) / "custody", "demo", PATH="")
+
+
+@pytest.fixture(scope="module")
+def binaries(place: Path, wheel: Path, without_extra: object) -> Path:
+    return install(place, wheel, "[demo]")
 
 
 def test_the_wheel_carries_what_stands_beside_the_package(wheel: Path, commit: str) -> None:
@@ -134,9 +147,7 @@ def test_the_demo_publishes_a_night(binaries: Path, tmp_path: Path) -> None:
     assert (tmp_path / ".custody" / "published" / "parquet").is_dir()
 
 
-def test_without_its_extra_the_demo_says_what_to_install(wheel: Path, tmp_path: Path) -> None:
-    bare = environment(tmp_path / "bare", wheel)
-    answer = run(tmp_path, bare / "custody", "demo", PATH="")
-    assert answer.returncode == 2
-    assert "Traceback" not in answer.stderr
-    assert "pip install 'custody-pipeline[demo]'" in answer.stderr.strip().splitlines()[-1]
+def test_without_its_extra_the_demo_says_what_to_install(without_extra: subprocess.CompletedProcess[str]) -> None:
+    assert without_extra.returncode == 2
+    assert "Traceback" not in without_extra.stderr
+    assert "pip install 'custody-pipeline[demo]'" in without_extra.stderr.strip().splitlines()[-1]

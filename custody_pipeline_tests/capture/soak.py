@@ -28,7 +28,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import orjson
 
 from custody_pipeline.capture.captured import captures_of, events_of
@@ -41,13 +40,15 @@ from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.io.signature import HEADER, sign
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.mapping_file import load_mapping
-from custody_pipeline.models.run import prepare, run_models
+from custody_pipeline.models.run import run_models
 from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.api_documents import conversation_document
 from custody_pipeline.simulator.events import SentEvent, events_between
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.sql_files import load_models
+from custody_pipeline_tests import ready_warehouse
 from custody_pipeline_tests.capture.conftest import KEY_ID, SECRET, SECRETS
 from custody_pipeline_tests.capture.network import disturbed
 
@@ -255,9 +256,8 @@ def _compare_tables(events: list[CustodyEvent], organization: Organization, fold
     mapping = load_mapping(PACKAGE_DIR / "genesyscloud_export.yaml")
     with Collector(settings, organization.night) as collector:
         landings = collect_captures(collector)
-    with duckdb.connect(str(folder / "soak.duckdb")) as con:
-        con.execute("SET GLOBAL TimeZone = 'UTC'")
-        prepare(con)
+    ready_warehouse.lay(folder)
+    with Warehouse(settings).open() as con:
         load(con, landings)
         run_models(con, load_models(), organization.night, mapping)
         rows = con.execute("SELECT conversation_id FROM custody.chain_of_custody").fetchall()

@@ -24,6 +24,7 @@ from custody_pipeline.load.raw_tables import RAW_TABLES
 from custody_pipeline.models.mapping_file import MappingError, load_mapping
 from custody_pipeline.settings import load_settings
 from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline_tests import ready_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,7 @@ NIGHT = date(2026, 11, 2)
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patched, mock_aws():
+        ready_warehouse.lay(tmp_path)
         patched.setenv("CUSTODY_HOME", str(tmp_path))
         patched.setenv("CUSTODY_EXPORT_URL", "s3://no-such-bucket")
         patched.setenv("CUSTODY_PUBLISH_URL", "s3://no-such-bucket/prod")
