@@ -233,7 +233,6 @@ def _child(pipe: Connection, arguments: list[str], environment: dict[str, str], 
         sys.argv = ["custody", *arguments]
         try:
             if arguments[0] == "night":
-                _use_one_thread()
                 _run_plainly(arguments[1])
             main()
             status = 0
@@ -277,19 +276,6 @@ def _pass_time_quickly() -> None:
     client = import_module("custody_pipeline.extract.genesys").GenesysClient
     client.__init__.__kwdefaults__.update(sleep=quick_sleep, clock=time.monotonic)
     threading.Event.wait = quick_wait  # type: ignore[method-assign, assignment]
-
-
-def _use_one_thread() -> None:
-    """Let DuckDB have one thread: where an oracle runs on each core, seeds take a tenth less time."""
-    import duckdb
-
-    connect = duckdb.connect
-
-    def connected(*where: Any, **how: Any) -> duckdb.DuckDBPyConnection:
-        how["config"] = {"threads": 1, **(how.get("config") or {})}
-        return connect(*where, **how)
-
-    duckdb.connect = connected
 
 
 def _set_clock_ahead(seconds: float) -> None:

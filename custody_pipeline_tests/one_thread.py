@@ -1,0 +1,15 @@
+"""DuckDB with one thread: a test's night is so small that a second thread costs more than it saves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+_connect = duckdb.connect
+
+
+def connect(*where: Any, **how: Any) -> duckdb.DuckDBPyConnection:
+    """In place of `duckdb.connect`: one thread, unless the caller says how many."""
+    how["config"] = {"threads": 1, **(how.get("config") or {})}
+    return _connect(*where, **how)
