@@ -25,19 +25,18 @@ def lay(home: Path, mapping: Path | None = None) -> None:
     place = home / "warehouse.duckdb"
     if not place.exists():
         home.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(_made(mapping.read_bytes() if mapping else None), place)
+        columns = mapping or Settings(home=home).mapping_path
+        shutil.copyfile(_made(columns.read_bytes()), place)
 
 
 @cache
-def _made(mapping: bytes | None) -> Path:
+def _made(mapping: bytes) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="ready-warehouse-"))
     remove: Callable[..., None] = shutil.rmtree
     atexit.register(remove, folder, ignore_errors=True)
     settings = Settings(home=folder)
-    path = settings.mapping_path
-    if mapping is not None:
-        path = folder / "mapping.yaml"
-        path.write_bytes(mapping)
+    path = folder / "mapping.yaml"
+    path.write_bytes(mapping)
     with Warehouse(settings).open() as con:
         run_models(con, load_models(), date(2026, 1, 1), load_mapping(path), settings)
         # A night creates no table anew if `raw.made_by` says that its models made them.

@@ -39,6 +39,7 @@ from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.local_s3 import LocalS3
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError
+from custody_pipeline_tests import ready_warehouse
 from custody_pipeline_tests.simulated import vendor
 
 pytestmark = pytest.mark.server
@@ -185,5 +186,6 @@ def test_a_night_whose_check_fails_is_not_published(tmp_path: Path, monkeypatch:
     from custody_pipeline.settings import load_settings
 
     settings = load_settings()
+    ready_warehouse.lay(tmp_path)
     with pytest.raises(ChecksFailedError, match="row_conservation"):
         run(Night(settings, load_mapping(settings.mapping_path), DAY))

@@ -33,6 +33,7 @@ from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline.warehouse.night_states import ASKED_AT_ONCE, mark_nights, night_states, unpublished
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import load_models
+from custody_pipeline_tests import ready_warehouse
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,6 +58,7 @@ def settings(tmp_path: Path) -> Settings:
 def modelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warehouse in which Monday is modelled."""
     made = Settings(home=tmp_path_factory.mktemp("modelled"))
+    ready_warehouse.lay(made.home)
     with Warehouse(made).open() as con:
         model(con, made, MONDAY)
     return made.warehouse_path
@@ -254,11 +256,11 @@ def test_readers_of_custody_nights_see_failed_and_missing_nights(settings: Setti
         assert [state for state, _ in con.execute(listed).fetchall()] == ["open", "failed", "open"]
 
 
-@pytest.mark.parametrize("modelled", [False, True])
-def test_a_night_that_failed_is_alerted(settings: Settings, modelled: bool) -> None:
+@pytest.mark.parametrize("is_modelled", [False, True])
+def test_a_night_that_failed_is_alerted(settings: Settings, is_modelled: bool, request: pytest.FixtureRequest) -> None:
+    if is_modelled:
+        request.getfixturevalue("monday")
     with Warehouse(settings).open() as con:
-        if modelled:
-            model(con, settings, MONDAY)
         fail(con, TUESDAY)
         found = night_states(con, settings)
         alerts = {
