@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from custody_pipeline.models import run as models_run
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.reasons import REASONS
 from custody_pipeline.models.run import run_models
+from custody_pipeline.settings import Settings
 from custody_pipeline.settings.table import ManifestSource
 from custody_pipeline.simulator.faults import CATALOGUE, FaultPlan, KeyRow
 from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
@@ -43,6 +46,24 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Endpoint]:
         patched.setenv("AWS_ACCESS_KEY_ID", endpoint.access_key)
         patched.setenv("AWS_SECRET_ACCESS_KEY", endpoint.secret_key)
         yield endpoint
+
+
+Nights = Callable[[int, int, FaultPlan, bool], tuple[Organization, Settings]]
+
+
+@pytest.fixture(scope="module")
+def night_of(s3: S3Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Nights:
+    """Nights by size, seed, faults and whether there is an API: each is collected and modelled once."""
+
+    @cache
+    def night_of(size: int, seed: int, plan: FaultPlan, api: bool) -> tuple[Organization, Settings]:
+        organization = Organization(seed=seed, night=NIGHT, size=size, faults=plan)
+        home = tmp_path_factory.mktemp("home")
+        with vendor(organization, s3, home, bucket=f"exports-{size}-{seed}", api=api) as found_at:
+            run(found_at.settings, NIGHT)
+        return organization, found_at.settings
+
+    return night_of
 
 
 def confusion(planted: set[KeyRow], found: set[KeyRow]) -> Counter[tuple[str, str]]:
@@ -81,30 +102,27 @@ def as_table(matrix: Counter[tuple[str, str]]) -> Iterable[str]:
     ],
 )
 def test_every_planted_fault_is_found_with_its_reason_and_nothing_else(
-    s3: S3Endpoint, tmp_path: Path, size: int, seed: int, plan: FaultPlan, api: bool, source: ManifestSource
+    night_of: Nights, size: int, seed: int, plan: FaultPlan, api: bool, source: ManifestSource
 ) -> None:
-    organization = Organization(seed=seed, night=NIGHT, size=size, faults=plan)
-    with vendor(organization, s3, tmp_path, bucket=f"exports-{size}-{seed}", api=api) as found_at:
-        run(found_at.settings, NIGHT)
+    organization, settings = night_of(size, seed, plan, api)
     planted = set(answer_key(organization, api=api, manifest_source=source))
     found = {
         KeyRow(*map(str, row))
-        for row in rows(found_at.settings, "SELECT conversation_id, recording_id, reason FROM custody.gaps")
+        for row in rows(settings, "SELECT conversation_id, recording_id, reason FROM custody.gaps")
     }
     matrix = confusion(planted, found)
     print(*as_table(matrix), sep="\n")
     assert {pair: n for pair, n in matrix.items() if pair[0] != pair[1]} == {}
     assert planted == found
-    assert rows(found_at.settings, "SELECT sum(unexplained) FROM custody.reconciliation") == [(0,)]
+    assert rows(settings, "SELECT sum(unexplained) FROM custody.reconciliation") == [(0,)]
 
 
 def test_a_night_made_in_parts_is_the_same_night(
-    s3: S3Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    night_of: Nights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    organization = Organization(seed=8, night=NIGHT, size=120, faults=EVERY_MIXED)
-    with vendor(organization, s3, tmp_path, bucket="exports-parts") as found_at:
-        run(found_at.settings, NIGHT)
-    settings, models = found_at.settings, load_models()
+    _, made_whole = night_of(240, 5, EVERY_MIXED, True)
+    settings, models = made_whole.model_copy(update={"home": tmp_path}), load_models()
+    shutil.copyfile(made_whole.warehouse_path, settings.warehouse_path)
     mapping = load_mapping(settings.mapping_path)
     made = [model for model in models.values() if model.materialized == "window" and "conversation_id" in model.grain]
     monkeypatch.setattr(models_run, "PARTS_OF_A_NIGHT", (4,))
