@@ -92,12 +92,8 @@ class Machine:
 
     def objects(self, prefix: str) -> dict[str, bytes]:
         """The publish bucket below a prefix."""
-        found = {}
-        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=PUBLISHED, Prefix=f"{prefix}/"):
-            for entry in page.get("Contents", ()):
-                content = self.s3.get_object(Bucket=PUBLISHED, Key=entry["Key"])["Body"].read()
-                found[entry["Key"].removeprefix(f"{prefix}/")] = content
-        return found
+        found = self.platform.stored(PUBLISHED).items()
+        return {key.removeprefix(f"{prefix}/"): content for key, content in found if key.startswith(f"{prefix}/")}
 
 
 @contextmanager

@@ -60,7 +60,7 @@ VOLATILE = {
 
 @dataclass(frozen=True)
 class Broken:
-    """A property that does not hold; `where`: the conversation, if the property is about one."""
+    """A property that does not hold; `where`: the conversation or the foreign object, if it is about one."""
 
     property: str
     detail: str
@@ -632,7 +632,7 @@ def _foreign(run: Run, _: Evidence) -> Iterator[Broken]:
             file = name.rpartition("/")[2]
             planted = any(key.endswith(f"/{file}") and _OF_THE_NIGHT.search(key) for key in run.view.objects)
             if planted and run.published.established and file not in published:
-                yield Broken("an object that is no known recording has a row of its own", name)
+                yield Broken("an object that is no known recording has a row of its own", name, name)
 
 
 def _texts(run: Run, _: Evidence) -> Iterator[Broken]:

@@ -706,6 +706,14 @@ class Platform:
         self._api.organisation = organisation
         self.objects.refuse = refuse
 
+    def stored(self, bucket: str) -> dict[str, bytes]:
+        """What a bucket holds, without a request for each object."""
+        from moto.core.models import DEFAULT_ACCOUNT_ID
+        from moto.s3.models import s3_backends
+
+        keys = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[bucket].keys
+        return {name: key.value for name, key in keys.items()}
+
     def close(self) -> None:
         """Stop both servers."""
         self._api.shutdown()
