@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from typer.testing import CliRunner
 
 from custody_pipeline.cli import main as command_line
 from custody_pipeline.cli.main import app
-from custody_pipeline.defs import failures, one_night
+from custody_pipeline.defs import collected, failures, one_night
 from custody_pipeline.evidence.cut.seal import SealError
 from custody_pipeline.evidence.log.keys import SigningKeyError
 from custody_pipeline.evidence.log.note import UnknownSignerError
@@ -36,6 +37,7 @@ from custody_pipeline.operations.endings import ending_of
 from custody_pipeline.publish.publication import PublishError
 from custody_pipeline.settings import SettingsError, load_settings
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError
+from custody_pipeline_tests.forked import forked
 
 
 @pytest.fixture
@@ -135,29 +137,29 @@ def test_ctrl_c_ends_with_one_line_and_waits_for_no_answer() -> None:
     assert (ended.returncode, ended.stderr.count("\n"), ended.stderr[:7]) == (130, 1, "stopped")
 
 
-INTERRUPTED_NIGHT = """
-import os, signal, threading
-from custody_pipeline.cli import main
-from custody_pipeline.defs import collected, instance, one_night
+def run_interrupted(errors: Path) -> None:
+    """Run a night that gets Ctrl-C when it begins to collect, and end this process. Its errors go into a file."""
 
-def interrupted(*_):
-    os.kill(os.getpid(), signal.SIGINT)
-    threading.Event().wait(3600)
+    def interrupted(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait(3600)
 
-one_night.unknown_nights = lambda _: ()
-collected.require_place = interrupted
-main.main()
-"""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(os.open(errors, os.O_CREAT | os.O_WRONLY), sys.stderr.fileno())
+    patched = pytest.MonkeyPatch()
+    patched.setattr(one_night, "unknown_nights", lambda _: ())
+    patched.setattr(collected, "require_place", interrupted)
+    sys.argv = ["custody", "run", "--date", "2026-11-02"]
+    command_line.main()
 
 
-def test_ctrl_c_while_a_night_runs_ends_it_at_once(tmp_path: Path) -> None:
-    place = {"CUSTODY_HOME": str(tmp_path), "CUSTODY_EXPORT_URL": "s3://none", "CUSTODY_PUBLISH_URL": "s3://none/prod"}
-    ended = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_NIGHT, "run", "--date", "2026-11-02"],
-        capture_output=True, text=True, check=False, env={**os.environ, **place},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
-    )  # fmt: skip
-    assert (ended.returncode, ended.stderr.splitlines()[-1][:7]) == (130, "stopped"), ended.stderr
+def test_ctrl_c_while_a_night_runs_ends_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"HOME": str(tmp_path), "EXPORT_URL": "s3://none", "PUBLISH_URL": "s3://none/prod"}.items():
+        monkeypatch.setenv(f"CUSTODY_{name}", value)
+    ended = forked(run_interrupted, tmp_path / "errors")
+    ended.join()
+    errors = (tmp_path / "errors").read_text()
+    assert (ended.exitcode, errors.splitlines()[-1][:7]) == (130, "stopped"), errors
 
 
 INTERRUPTED_IMPORT = """

@@ -7,7 +7,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,41 +15,42 @@ from unittest.mock import Mock
 import pytest
 from typer.testing import CliRunner
 
-from custody_pipeline.cli.main import app
+from custody_pipeline.cli.main import app, main
 from custody_pipeline.matters import volume_plan, volume_writer
 from custody_pipeline.matters.holds import read_holds
 from custody_pipeline.matters.register import Register, Volume, register_of
 from custody_pipeline.operations.endings import ending_of
 from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline_tests.forked import forked
 from custody_pipeline_tests.matters.conftest import Published
 from custody_pipeline_tests.matters.test_production import index, verify
 
 pytestmark = pytest.mark.server
 
-# Kills itself before the n-th change of a file whose path holds a text.
-KILLED = """
-import os, signal, sys
-text, left = sys.argv[1], int(sys.argv[2])
-WRITES = os.O_WRONLY | os.O_RDWR
-def watch(event, given):
-    global left
-    writes = event == "open" and isinstance(given[2], int) and given[2] & WRITES
-    changes = writes or event in ("os.rename", "os.remove")
-    if changes and text in str(given[0]):
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(watch)
-sys.argv = ["custody", *sys.argv[3:]]
-from custody_pipeline.cli.main import main
-main()
-"""
-
 
 def killed(text: str, number: int, *arguments: object) -> int:
     """Run a command that dies before its `number`-th change below `text`. Returns its status; -9 if it died."""
-    command = [sys.executable, "-c", KILLED, text, str(number), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, check=False, timeout=120).returncode
+    process = forked(die_at, text, number, ["custody", *map(str, arguments)])
+    process.join(120)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def die_at(text: str, number: int, command: list[str]) -> None:
+    """Run a command, and kill the process before the n-th change of a file whose path holds a text."""
+    left = number
+
+    def watch(event: str, given: tuple[object, ...]) -> None:
+        nonlocal left
+        writes = event == "open" and isinstance(given[2], int) and given[2] & (os.O_WRONLY | os.O_RDWR)
+        if (writes or event in ("os.rename", "os.remove")) and text in str(given[0]):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    sys.argv = command
+    main()
 
 
 def produce(name: str, to: Path) -> tuple[int, str]:

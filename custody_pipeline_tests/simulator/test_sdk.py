@@ -15,12 +15,12 @@ from custody_pipeline.simulator.calls import Conversation
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline.simulator.structure import FLOW_ID, INTEGRATION_ID, ORGANIZATION_ID, SCRIPT_INTAKE
-from custody_pipeline.warehouse.sql_files import load_models
+from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 
 pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 NIGHT = "2026-11-02T00:00:00Z/2026-11-03T00:00:00Z"
-ORGANIZATION = Organization()
+ORGANIZATION = Organization(size=150)
 
 
 @pytest.fixture(scope="module")
@@ -124,10 +124,10 @@ def test_it_reads_the_details_in_bulk(sdk: Any, api_client: Any, conversation: C
     job_id = _check(api.post_analytics_conversations_details_jobs(query)).job_id
     states = [_check(api.get_analytics_conversations_details_job(job_id)).state for _ in range(2)]
     assert states == ["PENDING", "FULFILLED"]
-    page = _check(api.get_analytics_conversations_details_job_results(job_id, page_size=200))
-    assert len(page.conversations) == 200
-    empty = _check(api.get_analytics_conversations_details_job_results(job_id, page_size=200, cursor=page.cursor))
-    rest = _check(api.get_analytics_conversations_details_job_results(job_id, page_size=200, cursor=empty.cursor))
+    page = _check(api.get_analytics_conversations_details_job_results(job_id, page_size=100))
+    assert len(page.conversations) == 100
+    empty = _check(api.get_analytics_conversations_details_job_results(job_id, page_size=100, cursor=page.cursor))
+    rest = _check(api.get_analytics_conversations_details_job_results(job_id, page_size=100, cursor=empty.cursor))
     assert (empty.conversations, rest.cursor) == ([], None)
     found = {item.conversation_id: item for item in page.conversations + rest.conversations}[conversation.id]
     agents = [person for person in found.participants if person.purpose == "agent"]
@@ -189,7 +189,7 @@ def test_its_models_have_every_field_that_is_served_and_read_of_the_list_of_all_
     said = sdk.RecordingApi.get_recordings_retention_query.__doc__
     assert f"Maximum is {RETENTION_PAGE_SIZE}." in said
     assert "retained for more days than the provided value" in said
-    read = load_models()["raw.listed_recordings"].sql.partition("document_types")[2]
+    read = read_model(SQL_DIR / "raw/listed_recordings.sql").sql.partition("document_types")[2]
     known = set(sdk.RecordingRetention().attribute_map.values())
     assert set(re.findall(r"(\w+) VARCHAR", read)) == known
     sdk.RecordingApi(api_client).get_recordings_retention_query(0, page_size=100)
