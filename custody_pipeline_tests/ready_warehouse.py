@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 def lay(home: Path, mapping: Path | None = None) -> None:
     """Put the warehouse into a home that has none. `mapping`: the file of its columns; None: the shipped one."""
-    place = home / "warehouse.duckdb"
+    put(home / "warehouse.duckdb", mapping)
+
+
+def put(place: Path, mapping: Path | None = None) -> None:
+    """Put the warehouse at this path, unless a file is there."""
     if not place.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        columns = mapping or Settings(home=home).mapping_path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        columns = mapping or Settings(home=place.parent).mapping_path
         shutil.copyfile(_made(columns.read_bytes()), place)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -47,12 +48,10 @@ rules:
 """
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Settings:
-    """Two nights with a call each, captures of both, a dead letter, a waiting event and a package."""
-    path = tmp_path / "retention.yaml"
-    path.write_text(POLICY)
-    settings = Settings.model_validate({"home": tmp_path / "home", "retention_path": path})
+@pytest.fixture(scope="module")
+def two_nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a warehouse of two nights with a call each, and its snapshot."""
+    settings = Settings(home=tmp_path_factory.mktemp("two-nights"))
     ready_warehouse.lay(settings.home)
     with Warehouse(settings).open() as con:
         for night, name, queue in ((OLD, "old", "Sales"), (NEW, "new", "Claims")):
@@ -68,6 +67,16 @@ def home(tmp_path: Path) -> Settings:
             )
             insert(con, "custody.nights", partition_date=night)
         snapshot_for_analysts(con, settings)
+    return settings.home
+
+
+@pytest.fixture
+def home(two_nights: Path, tmp_path: Path) -> Settings:
+    """The two nights, captures of both, a dead letter, a waiting event and a package."""
+    path = tmp_path / "retention.yaml"
+    path.write_text(POLICY)
+    settings = Settings.model_validate({"home": tmp_path / "home", "retention_path": path})
+    shutil.copytree(two_nights, settings.home)
     store = FolderStore(settings.home / "captures")
     for night, name in ((OLD, "old"), (NEW, "new")):
         for kind in ("captures", "events"):
@@ -220,9 +229,8 @@ def test_a_rule_may_ask_for_divisions_and_keeps_what_no_document_tells(home: Set
         ),
     ],
 )
-def test_a_wrong_time_is_refused_with_the_accepted_form(home: Settings, old: str, new: str, says: str) -> None:
-    path = home.retention_path
-    assert path is not None
+def test_a_wrong_time_is_refused_with_the_accepted_form(tmp_path: Path, old: str, new: str, says: str) -> None:
+    path = tmp_path / "retention.yaml"
     path.write_text(POLICY.replace(old, new, 1))
     with pytest.raises(RefusedFileError, match=r"retention.yaml:\d+: ") as refused:
         load_policy(path)

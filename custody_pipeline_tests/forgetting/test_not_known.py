@@ -36,7 +36,8 @@ from custody_pipeline.matters.matter import Selection
 from custody_pipeline.matters.register import new_matter, register_of
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.erasures import Request, Tombstone, keep_request, names_of, write_erasures
-from custody_pipeline_tests.publish.nights import insert, write_empty_warehouse
+from custody_pipeline_tests import ready_warehouse
+from custody_pipeline_tests.publish.nights import insert
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -124,7 +125,7 @@ def test_what_has_no_digits_to_compare_is_no_number_of_every_call_without_one(tm
 
 
 def test_a_recording_of_no_known_conversation_cannot_be_erased_and_is_told(tmp_path: Path) -> None:
-    write_empty_warehouse(tmp_path / "warehouse.duckdb")
+    ready_warehouse.lay(tmp_path)
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
         for conversation, recording in (("", "r1"), ("c2", "r2")):
             insert(
@@ -151,7 +152,7 @@ def test_rows_of_the_erased_are_those_of_the_requests_and_not_only_as_many(tmp_p
             rows = "SELECT recording_id, erasure_id, asked_at::VARCHAR FROM raw.erasures ORDER BY ALL"
             return con.execute(rows).fetchall()
 
-    write_empty_warehouse(tmp_path / "warehouse.duckdb")
+    ready_warehouse.lay(tmp_path)
     for name, asked_at, recording in (("0", "2026-11-28", "R"), ("1", "2026-11-29", "R"), ("1", "2026-11-27", "S")):
         tombstone = Tombstone("2026-11-02", "C", recording)
         request = Request(name * 32, f"{asked_at}T00:00:00Z", "me", "", "", (), ("C",), (tombstone,), ("2026-11-02",))

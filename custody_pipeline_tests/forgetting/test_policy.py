@@ -14,7 +14,8 @@ from custody_pipeline.forgetting.coming import deadlines, removals_near
 from custody_pipeline.forgetting.policy import Keep, load_policy
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.settings import Settings
-from custody_pipeline_tests.publish.nights import insert, write_empty_warehouse
+from custody_pipeline_tests import ready_warehouse
+from custody_pipeline_tests.publish.nights import insert
 
 RULES = """
 version: 1
@@ -87,7 +88,7 @@ def test_a_wrong_policy_is_refused_with_line_and_accepted_form(
 
 def test_the_longest_rule_counts_and_what_no_rule_selects_is_kept(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    write_empty_warehouse(settings.analyst_path)
+    ready_warehouse.put(settings.analyst_path)
     rows = [
         ("a", "1", "Call", None, '{"Legal-Hold": "yes"}', []),
         ("b", "2", "Call", None, "{}", []),
@@ -157,7 +158,7 @@ def test_the_longest_rule_counts_and_what_no_rule_selects_is_kept(tmp_path: Path
 
 def test_what_may_be_of_a_rules_kind_of_media_is_kept_by_it_and_not_erased(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    write_empty_warehouse(settings.analyst_path)
+    ready_warehouse.put(settings.analyst_path)
     with duckdb.connect(str(settings.analyst_path)) as con:
         for conversation, media in (("lost", None), ("chat", "Chat"), ("call", "Call")):
             insert(
@@ -182,7 +183,7 @@ def test_what_may_be_of_a_rules_kind_of_media_is_kept_by_it_and_not_erased(tmp_p
 
 def test_a_night_that_the_snapshot_leaves_out_makes_no_division_of_another_unknown(tmp_path: Path) -> None:
     for number in (1, 2):
-        write_empty_warehouse(tmp_path / f"{number}.duckdb")
+        ready_warehouse.put(tmp_path / f"{number}.duckdb")
         with duckdb.connect(str(tmp_path / f"{number}.duckdb")) as con:
             of_night = {"partition_date": date(2026, 11, number), "conversation_id": f"c{number}"}
             insert(con, "custody.chain_of_custody", **of_night, recording_id="r", gap_reasons=[])
