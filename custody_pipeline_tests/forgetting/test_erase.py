@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from functools import reduce
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +40,8 @@ from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import WarehouseBusyError
 from custody_pipeline.warehouse.erasures import requests_of
 from custody_pipeline_tests.forgetting.conftest import MARKED, NIGHT, Deployment
+from custody_pipeline_tests.forgetting.killed import killed_at, say
 from custody_pipeline_tests.forgetting.traces import SECOND, THIRD, in_bucket, in_home, versions
-from custody_pipeline_tests.forked import forked
 
 pytestmark = pytest.mark.server
 
@@ -61,10 +57,6 @@ def checked(deployment: Deployment, **options: object) -> Report:
 
 
 ERASED_ACTS = "SELECT * EXCLUDE (sequence) FROM custody.custody_events WHERE action = 'erased' ORDER BY ALL"
-
-
-def say(_: str) -> None:
-    """Nobody listens."""
 
 
 def head(deployment: Deployment) -> bytes:
@@ -195,29 +187,6 @@ def test_what_the_vendor_still_delivers_does_not_come_back_nor_from_a_lost_wareh
     assert resume(settings, say) == []
 
 
-def killed_at(settings: Settings, wanted: Asked | None, step: tuple[str, str]) -> None:
-    """Erase, or go on, in a process of its own that is killed when a function has ended: module, name."""
-    process = forked(die_at, settings, wanted, step)
-    process.join()
-    assert process.exitcode == -signal.SIGKILL, step
-
-
-def die_at(settings: Settings, wanted: Asked | None, step: tuple[str, str]) -> None:
-    *outer, name = step[1].split(".")
-    place: Any = reduce(getattr, outer, import_module(f"custody_pipeline.forgetting.{step[0]}"))
-    real = getattr(place, name)
-
-    def killing(*arguments: object, **named: object) -> None:
-        real(*arguments, **named)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    setattr(place, name, killing)
-    if wanted is not None:
-        erase(settings, wanted, say)
-    else:
-        resume(settings, say)
-
-
 def test_a_warehouse_that_is_in_use_is_not_taken_for_another_erasure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +281,18 @@ def test_an_erasure_while_a_night_is_collected_again_leaves_nothing_in_it(deploy
     assert found == (["ERASED"],)
 
 
+def test_landing_files_go_in_their_own_time_where_a_signed_cut_has_them(deployment: Deployment, tmp_path: Path) -> None:
+    settings, path = deployment.settings, tmp_path / "retention.yaml"
+    path.write_text("version: 1\nauthority: schedule\nrules: [{name: all, landing: 20 days}]")
+    landed = {file.parent.parent.name for file in settings.home.glob(f"landing/*/date={NIGHT}/*")}
+    assert plan(settings, load_policy(path), date(2026, 11, 21)).places.due == ()
+    applied = apply(settings, load_policy(path), date(2026, 11, 22), say)
+    left = {file.parent.parent.name for file in settings.home.glob(f"landing/*/date={NIGHT}/*")}
+    assert applied.places["landing"] > 10
+    assert "extraction_receipts" in left < landed
+    assert checked(deployment).status == 0
+
+
 def test_holds_win_and_the_request_waits(deployment: Deployment) -> None:
     settings, client = deployment.settings, deployment.client
     third = str(rows(deployment, "SELECT min(conversation_id) FROM custody.custom_data")[0][0])
@@ -353,18 +334,6 @@ def test_holds_win_and_the_request_waits(deployment: Deployment) -> None:
     assert rows(deployment, f"SELECT count(*) > 0 FROM custody.custom_data WHERE conversation_id = '{third}'") == [
         (True,)
     ]
-
-
-def test_landing_files_go_in_their_own_time_where_a_signed_cut_has_them(deployment: Deployment, tmp_path: Path) -> None:
-    settings, path = deployment.settings, tmp_path / "retention.yaml"
-    path.write_text("version: 1\nauthority: schedule\nrules: [{name: all, landing: 20 days}]")
-    landed = {file.parent.parent.name for file in settings.home.glob(f"landing/*/date={NIGHT}/*")}
-    assert plan(settings, load_policy(path), date(2026, 11, 21)).places.due == ()
-    applied = apply(settings, load_policy(path), date(2026, 11, 22), say)
-    left = {file.parent.parent.name for file in settings.home.glob(f"landing/*/date={NIGHT}/*")}
-    assert applied.places["landing"] > 10
-    assert "extraction_receipts" in left < landed
-    assert checked(deployment).status == 0
 
 
 def test_locks_of_landing_files_and_captures_hold_as_well(deployment: Deployment) -> None:

@@ -62,16 +62,15 @@ def in_database(path: Path, core: str = CORE) -> bool:
 
 
 def in_home(home: Path, core: str = CORE) -> set[str]:
-    """Files below the home that hold the mark, without the local S3 server's: `in_bucket` reads those."""
+    """Files below the home that hold the mark."""
     found = set()
     for path in home.rglob("*"):
-        name = path.relative_to(home).as_posix()
-        if not path.is_file() or name.startswith("s3/"):
+        if not path.is_file():
             continue
         data = path.read_bytes()
         database = path.suffix in {".duckdb", ".db", ".sqlite"} and bool(data)
         if in_bytes(data, core) or (database and in_database(path, core)):
-            found.add(name)
+            found.add(path.relative_to(home).as_posix())
     return found
 
 
