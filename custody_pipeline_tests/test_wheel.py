@@ -142,7 +142,7 @@ def test_dagster_loads_the_code_location(binaries: Path, tmp_path: Path) -> None
 
 
 def test_the_demo_publishes_a_night(binaries: Path, tmp_path: Path) -> None:
-    result = json.loads(done(run(tmp_path, binaries / "custody", "demo", "--size", "40", "--json")))
+    result = json.loads(done(run(tmp_path, binaries / "custody", "demo", "--size", "12", "--json")))
     assert result["ok"]
     assert (tmp_path / ".custody" / "published" / "parquet").is_dir()
 

@@ -236,6 +236,7 @@ def _table(
 def completeness_plot(con: duckdb.DuckDBPyConnection, nights: int = 60) -> dg.MarkdownMetadataValue:
     """Recordings by custody status for the latest nights, as a picture."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8, 2.6), layout="constrained")
     axes = figure.subplots()
@@ -249,7 +250,7 @@ def completeness_plot(con: duckdb.DuckDBPyConnection, nights: int = 60) -> dg.Ma
             bottom = [low + high for low, high in zip(bottom, heights, strict=True)]
     axes.set_ylabel("recordings")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_locator(_sparse_ticks())
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=15, integer=True))
     if len(wide):
         figure.legend(loc="outside upper center", ncols=3, frameon=False)
     buffer = io.BytesIO()
@@ -280,12 +281,6 @@ def nights_by_state(con: duckdb.DuckDBPyConnection, nights: int = 60) -> dict[st
         ),
         "nights not final": _table(records, names),
     }
-
-
-def _sparse_ticks() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=15, integer=True)
 
 
 def markdown_image(png: bytes, title: str) -> dg.MarkdownMetadataValue:

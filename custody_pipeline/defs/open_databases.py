@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ class OpenEventLog(SqliteEventLogStorage):
     def __init__(self, base_dir: str) -> None:
         self._engines: dict[str, Engine] = {}
         super().__init__(base_dir)
+        # A run asks a hundred times, each time over a connection of its own.
+        self.has_table = cache(super().has_table)  # type: ignore[method-assign]
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
