@@ -87,13 +87,21 @@ def loaded_night(size: int) -> LoadedNight:
 
     The warehouse has the tables and views of a deployment that modelled a night before.
     """
-    home = tempfile.mkdtemp(prefix="custody-bench-night-")
+    home = Path(tempfile.mkdtemp(prefix="custody-bench-night-"))
     atexit.register(shutil.rmtree, home)
-    loaded = _load_night(organization(size), Path(home))
-    settings = loaded.settings
+    shutil.copyfile(_deployment(), home / "warehouse.duckdb")
+    return _load_night(organization(size), home)
+
+
+@cache
+def _deployment() -> Path:
+    """The warehouse of a deployment that modelled the night before."""
+    home = Path(tempfile.mkdtemp(prefix="custody-bench-deployment-"))
+    atexit.register(shutil.rmtree, home)
+    settings = api_settings(home, "http://127.0.0.1")
     with Warehouse(settings).open() as con:
         model_night_before(con, settings)
-    return loaded
+    return settings.warehouse_path
 
 
 def model_night_before(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
