@@ -34,10 +34,14 @@ class Vendor:
 def vendor(
     organization: Organization, s3: S3Endpoint, home: Path, *, bucket: str, api: bool = True, **more: object
 ) -> Iterator[Vendor]:
-    """Export the night into a new bucket, and serve the organisation until the block ends. `home` gets a warehouse."""
+    """Export the night into a new bucket, and serve the organisation until the block ends.
+
+    `home` gets a warehouse, unless each night has its own (`nights_url`).
+    """
     known = {"home": home, "export_url": f"s3://{bucket}", "s3_endpoint_url": s3.url, "s3_region": s3.region, **more}
     settings = Settings.model_validate(known)
-    ready_warehouse.lay(home, settings.mapping_path)
+    if settings.nights_url is None:
+        ready_warehouse.lay(home, settings.mapping_path)
     client = s3_client(settings)
     ensure_bucket(client, bucket, lock=False)
     export_night(organization, client, bucket, store=s3_store(settings, bucket))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from custody_pipeline.fleet import shards
+from custody_pipeline.fleet import night_objects, shards
 from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.publish.homes import write_keys
@@ -33,7 +33,10 @@ def settings(server: S3Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             "salt_secret": (keys / "salt").read_text(),
         }
     )
-    s3_client(found).create_bucket(Bucket=bucket)
+    # All workers have one client: making it takes longer than most of its requests.
+    client = s3_client(found)
+    client.create_bucket(Bucket=bucket)
+    monkeypatch.setattr(night_objects, "s3_client", lambda _: client)
     # Forget the runs of earlier tests in this process.
     monkeypatch.setattr(shards, "_OURS", set())
     return found
