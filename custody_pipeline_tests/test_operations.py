@@ -19,8 +19,8 @@ from custody_pipeline.simulator.demo import (
     DemoOrganization,
     demo_environment,
     export_once,
-    simulator_process,
 )
+from custody_pipeline.simulator.server import SimulatorServer
 from custody_pipeline_tests.forked import custody
 
 pytestmark = pytest.mark.server
@@ -47,9 +47,9 @@ def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[date, str
     first, second = NIGHTS
     with demo_environment(home, first, lambda _: None) as settings:
         export_once(home, second, lambda _: None)
-        with simulator_process(second) as other:
+        with SimulatorServer(*second.organizations) as other:
             assert settings.genesys_domain is not None
-            yield {first.night: str(settings.genesys_domain), second.night: other}
+            yield {first.night: str(settings.genesys_domain), second.night: other.base_url}
 
 
 def start(home: Path, night: date, vendor: str) -> ForkServerProcess:
