@@ -220,7 +220,8 @@ def model(con: duckdb.DuckDBPyConnection, night: Night) -> dict[str, int]:
 def check(con: duckdb.DuckDBPyConnection, night: Night) -> dict[str, list[dict[str, Any]]]:
     """Run every check of `sql/checks`. Returns check → offending rows; a check that passed has none."""
     checks = [model for model in load_models().values() if model.schema == "checks"]
-    return {model.name: run_check(con, model, night.day, night.mapping) for model in checks}
+    shown: set[str] = set()
+    return {model.name: run_check(con, model, night.day, night.mapping, shown) for model in checks}
 
 
 def is_blocking(check: str) -> bool:

@@ -6,10 +6,10 @@ from typing import Any
 
 import duckdb
 
-_connect = duckdb.connect
+connect_with_all_threads = duckdb.connect
 
 
 def connect(*where: Any, **how: Any) -> duckdb.DuckDBPyConnection:
     """In place of `duckdb.connect`: one thread, unless the caller says how many."""
     how["config"] = {"threads": 1, **(how.get("config") or {})}
-    return _connect(*where, **how)
+    return connect_with_all_threads(*where, **how)

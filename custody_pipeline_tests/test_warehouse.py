@@ -15,11 +15,13 @@ from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.forgetting.warehouse_rows import compact
 from custody_pipeline.models.run import SchemaChangedError, model_params, prepare, replace_window
 from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse import connection
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError, WarehouseError
 from custody_pipeline.warehouse.kept_open import kept_open
 from custody_pipeline.warehouse.snapshot import SnapshotError, snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import SqlModel, read_model
 from custody_pipeline.warehouse.sql_text import table_columns
+from custody_pipeline_tests.one_thread import connect_with_all_threads
 
 DAYS = [date(2026, 11, day) for day in (1, 2, 3)]
 
@@ -62,6 +64,18 @@ def test_the_warehouse_has_its_schemas_and_raw_tables(settings: Settings) -> Non
         assert "row_sha256" in table_columns(con, "raw.row_versions")
     with Warehouse(settings).open(read_only=True) as con:
         assert con.execute("SELECT count(*) FROM raw.publications").fetchone() == (0,)
+
+
+def test_a_small_warehouse_is_opened_with_one_thread_and_a_larger_one_with_all(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = "SELECT current_setting('threads')"
+    with Warehouse(settings).open() as con:
+        assert con.execute(threads).fetchone() == (1,)
+    monkeypatch.setattr(connection, "SMALL_BYTES", 0)
+    monkeypatch.setattr(duckdb, "connect", connect_with_all_threads)
+    with Warehouse(settings).open() as con:
+        assert con.execute(threads).fetchone() == duckdb.connect().execute(threads).fetchone()
 
 
 def test_the_warehouse_is_closed_and_free_after_an_error(settings: Settings) -> None:

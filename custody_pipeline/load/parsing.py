@@ -67,23 +67,23 @@ def batches(con: duckdb.DuckDBPyConnection, landing: Landing) -> Iterator[pa.Rec
             yield from found
 
 
-def read_files(
-    cursor: duckdb.DuckDBPyConnection, landing: Landing, files: Sequence[Path], table: str | None = None
-) -> Iterator[pa.RecordBatch]:
-    """The rows of `files` as `sql/raw/<table>.sql` reads them; the landing's own table when `table` is None.
+def insert_files(cursor: duckdb.DuckDBPyConnection, landing: Landing, files: Sequence[Path], table: str) -> None:
+    """Insert the rows of a landing's files into another raw table than its own. Raises as `read_files` does."""
+    try:
+        cursor.execute(f"INSERT INTO raw.{table} BY NAME {raw_select(table)}", _arguments(landing, files, table))
+    except (duckdb.InvalidInputException, duckdb.ConversionException):
+        raise RefusedError from None
+
+
+def read_files(cursor: duckdb.DuckDBPyConnection, landing: Landing, files: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    """The rows of a landing's files, as the SQL file of its table reads them.
 
     Raises:
         RefusedError: DuckDB cannot read a document as its declared type.
     """
-    arguments = {
-        "partition_date": landing.night,
-        "landing_id": landing.landing_id,
-        # As in the cut: paths of this machine are not published.
-        "folder": f"landing/{table or landing.resource}",
-        "files": [str(file) for file in files],
-    }
+    arguments = _arguments(landing, files, landing.resource)
     try:
-        yield from cursor.execute(raw_select(table or landing.resource), arguments).to_arrow_reader(BATCH_ROWS)
+        yield from cursor.execute(raw_select(landing.resource), arguments).to_arrow_reader(BATCH_ROWS)
     except (duckdb.InvalidInputException, duckdb.ConversionException):
         raise RefusedError from None
     except (OSError, ValueError) as error:
@@ -93,6 +93,16 @@ def read_files(
         if message.startswith((b"Invalid Input Error", b"Conversion Error")):
             raise RefusedError from None
         raise
+
+
+def _arguments(landing: Landing, files: Sequence[Path], table: str) -> dict[str, object]:
+    return {
+        "partition_date": landing.night,
+        "landing_id": landing.landing_id,
+        # As in the cut: paths of this machine are not published.
+        "folder": f"landing/{table}",
+        "files": [str(file) for file in files],
+    }
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import orjson
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.landing_files import RECEIPTS, LandingWriter
 from custody_pipeline.extract.receipts import Landing
-from custody_pipeline.load.parsing import plain_files, read_files
+from custody_pipeline.load.parsing import insert_files, plain_files
 from custody_pipeline.load.raw_tables import BOOKKEEPING, create_raw_tables, utc_cursor
 from custody_pipeline.load.source import raw_source
 from custody_pipeline.load.working_folder import working_folder
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 # DuckDB's own default. dlt raises it to 1 GB for the whole database: every row would be written twice, first to the log
 # and then to the file.
 _CHECKPOINTS = "SET GLOBAL checkpoint_threshold = '16MiB'"
+
+# Compressed. A load of more takes every core, also into a warehouse that was opened small.
+LARGE_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ def load(
         dlt.pipeline.exceptions.PipelineStepFailed: the load failed. Without a receipt its rows are not visible.
     """
     started = time.monotonic()
+    if sum(file.size for landing in landings for file in landing.files) > LARGE_BYTES:
+        con.execute("RESET threads")
     if any(landing.files for landing in landings):
         with raw_pipeline(con, landings) as pipeline:
             pipeline.run(raw_source(con, [landing for landing in landings if landing.files])).raise_on_failed_jobs()
@@ -143,10 +148,10 @@ def write_receipts(
             landing.sequence = sequence
             # A receipt that landed before holds its own sequence.
             receipt = _land_receipt(landing) if receipts is None else [receipts[landing.landing_id]]
-            _insert(cursor, landing, RECEIPTS, receipt)
+            insert_files(cursor, landing, receipt, RECEIPTS)
             if landing.failure_files:
                 with plain_files(con, landing, landing.failure_files) as files:
-                    _insert(cursor, landing, "fetch_failures", files)
+                    insert_files(cursor, landing, files, "fetch_failures")
 
 
 def _land_receipt(landing: Landing) -> list[Path]:
@@ -155,10 +160,3 @@ def _land_receipt(landing: Landing) -> list[Path]:
         at = landing.finished_at or landing.started_at
         writer.add({}, f"custody:{landing.resource}", at, document(content))
     return [file.local for file in writer.files]
-
-
-def _insert(cursor: duckdb.DuckDBPyConnection, landing: Landing, table: str, files: Sequence[Path]) -> None:
-    for batch in read_files(cursor, landing, files, table):
-        cursor.register("received", batch)
-        cursor.execute(f"INSERT INTO raw.{table} BY NAME SELECT * FROM received")
-        cursor.unregister("received")

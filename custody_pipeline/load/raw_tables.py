@@ -55,14 +55,15 @@ def create_raw_tables(con: duckdb.DuckDBPyConnection, tables: Iterable[str] | No
     cursor = con.cursor()
     cursor.execute("CREATE SCHEMA IF NOT EXISTS raw")
     for table in tables or all_raw_tables():
-        given = _given_columns()[table]
-        columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in given.items())
-        cursor.execute(f"CREATE TABLE IF NOT EXISTS raw.{table} ({columns})")
-        _fit_columns(cursor, table, given)
+        _fit_columns(cursor, table, _given_columns()[table])
 
 
 def _fit_columns(cursor: duckdb.DuckDBPyConnection, table: str, given: dict[str, str]) -> None:
     there = table_columns(cursor, f"raw.{table}")
+    if not there:
+        columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in given.items())
+        cursor.execute(f"CREATE TABLE raw.{table} ({columns})")
+        return
     for name, kind in given.items():
         if name not in there:
             cursor.execute(f"ALTER TABLE raw.{table} ADD COLUMN {quoted(name)} {kind}")

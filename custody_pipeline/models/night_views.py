@@ -19,7 +19,7 @@ from datetime import date
 import duckdb
 
 from custody_pipeline.warehouse.sql_files import create_macros
-from custody_pipeline.warehouse.sql_text import table_columns
+from custody_pipeline.warehouse.sql_text import literal, table_columns
 
 # Tables in which a model compares the night with other nights.
 WHOLE = frozenset(
@@ -64,16 +64,28 @@ def catalog(con: duckdb.DuckDBPyConnection) -> str:
     return f'"{name}"'
 
 
-def show(con: duckdb.DuckDBPyConnection, keys: Iterable[str], *, macros: bool = True) -> None:
-    """Create the views of these tables, again if a table changed, and the macros that models call."""
-    if macros:
+def show(con: duckdb.DuckDBPyConnection, keys: Iterable[str], shown: set[str] | None = None) -> None:
+    """Create the views of these tables, again if a table changed, and the macros that models call.
+
+    Args:
+        shown: tables whose views are up to date; `keys` are added. None: no view is up to date.
+    """
+    missing = sorted(set(keys) - (shown or set()))
+    if not shown:
         create_macros(con)
-    con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {_NIGHT} (READ_WRITE)")
-    warehouse = catalog(con)
-    for key in sorted(keys):
-        where = " AND ".join(_conditions(key, table_columns(con, key)))
-        con.execute(f"CREATE SCHEMA IF NOT EXISTS {_NIGHT}.{key.partition('.')[0]}")
-        con.execute(f"CREATE OR REPLACE VIEW {_NIGHT}.{key} AS FROM {warehouse}.{key} {where and 'WHERE'} {where}")
+        con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {_NIGHT} (READ_WRITE)")
+    if missing:
+        warehouse = catalog(con)
+        schemas = sorted({key.partition(".")[0] for key in missing})
+        making = [f"CREATE SCHEMA IF NOT EXISTS {_NIGHT}.{schema}" for schema in schemas]
+        for key in missing:
+            where = " AND ".join(_conditions(key, table_columns(con, key)))
+            making.append(
+                f"CREATE OR REPLACE VIEW {_NIGHT}.{key} AS FROM {warehouse}.{key} {where and 'WHERE'} {where}"
+            )
+        con.execute(";".join(making))
+    if shown is not None:
+        shown.update(missing)
 
 
 def _conditions(key: str, columns: Iterable[str]) -> Iterator[str]:
@@ -97,9 +109,10 @@ def reading(con: duckdb.DuckDBPyConnection, start: date, end: date) -> Iterator[
         The warehouse's own catalogue, to qualify a table that is written.
     """
     warehouse = catalog(con)
-    for name, value in (("window_start", start), ("window_end", end), ("warehouse", warehouse.strip('"'))):
-        con.execute(f"SET VARIABLE {name} = ?", [value])
-    con.execute(f"USE {_NIGHT}")
+    con.execute(
+        f"SET VARIABLE window_start = DATE '{start}'; SET VARIABLE window_end = DATE '{end}'; "
+        f"SET VARIABLE warehouse = {literal(warehouse[1:-1])}; USE {_NIGHT}"
+    )
     try:
         yield warehouse
     finally:

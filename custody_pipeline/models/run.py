@@ -254,10 +254,7 @@ def replace_window(
         SchemaChangedError: a column's type differs from the table's.
         duckdb.OutOfMemoryException: one range of conversation ids does not fit into memory either.
     """
-    shown = set() if shown is None else shown
-    if not model.depends_on <= shown:
-        show(con, model.depends_on - shown, macros=not shown)
-    shown |= model.depends_on
+    show(con, model.depends_on, shown)
     if not fits:
         _drop_other_kind(con, model, "VIEW")
     with reading(con, start, end) as warehouse:
@@ -336,9 +333,13 @@ def comment_on(con: duckdb.DuckDBPyConnection, kind: str, model: SqlModel, colum
 
 
 def run_check(
-    con: duckdb.DuckDBPyConnection, check: SqlModel, night: date, mapping: TagMapping | None = None
+    con: duckdb.DuckDBPyConnection,
+    check: SqlModel,
+    night: date,
+    mapping: TagMapping | None = None,
+    shown: set[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """The offending rows of one check for one night; none means that it passed."""
-    show(con, check.depends_on)
+    """The offending rows of one check for one night; none means that it passed. `shown`: as of `replace_window`."""
+    show(con, check.depends_on, shown)
     with reading(con, night, night + timedelta(days=1)):
         return rows_of(con, check.sql, model_params(check, mapping))

@@ -26,10 +26,13 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 def table_columns(con: duckdb.DuckDBPyConnection, key: str) -> dict[str, str]:
     """Columns of the table or view `schema.name` in order, name → type; empty if it is not there."""
-    try:
+    with contextlib.suppress(duckdb.CatalogException):
+        # Without a statement, which takes DuckDB four times as long; but no view is found so.
+        table = con.table(key)
+        return dict(zip(table.columns, map(str, table.types), strict=True))
+    with contextlib.suppress(duckdb.CatalogException):
         return dict(con.execute("SELECT name, type FROM pragma_table_info(?)", [key]).fetchall())
-    except duckdb.CatalogException:
-        return {}
+    return {}
 
 
 def create_table(con: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, str]) -> None:

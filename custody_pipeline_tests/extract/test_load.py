@@ -28,6 +28,7 @@ from custody_pipeline.models.pending_reads import known_addresses
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 from custody_pipeline_tests.extract.landed import read_document
+from custody_pipeline_tests.one_thread import connect_with_all_threads
 
 Land = Callable[..., Landing]
 
@@ -387,6 +388,16 @@ def test_an_empty_night_has_tables_and_a_receipt_that_says_zero(con: DuckDBPyCon
     ).fetchall()
     assert rows == [("conversations", "complete", 0, 0, []), ("queues", "complete", 0, 0, [])]
     assert visible(con, "queues") == []
+
+
+def test_a_large_load_takes_every_core(con: DuckDBPyConnection, land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = "SELECT current_setting('threads')"
+    con.execute("SET threads = 1")
+    load(con, [land("conversations", GOOD)])
+    assert con.execute(threads).fetchone() == (1,)
+    monkeypatch.setattr(load_pipeline, "LARGE_BYTES", 0)
+    load(con, [land("conversations", GOOD)])
+    assert con.execute(threads).fetchone() == connect_with_all_threads().execute(threads).fetchone()
 
 
 def test_loads_are_numbered_in_the_order_in_which_they_were_loaded(con: DuckDBPyConnection, land: Land) -> None:
