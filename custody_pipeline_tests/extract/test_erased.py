@@ -16,6 +16,7 @@ from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.erased import erase_landed, erase_landing, names_any, without_erased
 from custody_pipeline.extract.landing_files import Folder, LandingWriter, content_of, read_lines
 from custody_pipeline.extract.receipts import Collectors, FetchFailure, Landing
+from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.load.pipeline import load
 
 if TYPE_CHECKING:
@@ -134,6 +135,15 @@ def test_a_load_of_which_everything_was_erased_has_no_row(tmp_path: Path) -> Non
     with duckdb.connect() as con:
         assert load(con, [landing]).rows == {"recording_audits": 0}
         assert con.execute("SELECT count(*) FROM raw.recording_audits").fetchone() == (0,)
+
+
+def test_a_load_names_the_file_as_the_erasure_that_ended_meanwhile_left_it(tmp_path: Path) -> None:
+    landing = landed(tmp_path, json.dumps({"id": GONE}), json.dumps({"id": OTHER}))
+    (file,) = landing.files
+    erase_landing(IDS, "recording_audits", file.local, tmp_path / "without")
+    (tmp_path / "without").replace(file.local)
+    erase_landed(landing, IDS)
+    assert [item.sha256 for item in landing.files] == [sha256_of(file.local)]
 
 
 class Once(frozenset[str]):

@@ -56,6 +56,9 @@ def checked(deployment: Deployment, **options: object) -> Report:
     return verify(S3Reader(deployment.client, place), Options(public_keys=keys, **options))  # type: ignore[arg-type]
 
 
+GONE = MARKED + 3
+"""The conversation that the vendor erases."""
+
 ERASED_ACTS = "SELECT * EXCLUDE (sequence) FROM custody.custody_events WHERE action = 'erased' ORDER BY ALL"
 
 
@@ -148,11 +151,43 @@ def deletion_of(number: str) -> dict[str, object]:
     return {"requestType": "GDPR_DELETE", "subject": {"name": "Jane Roe", "phoneNumbers": [number]}}
 
 
-def test_what_the_vendor_still_delivers_does_not_come_back_nor_from_a_lost_warehouse(deployment: Deployment) -> None:
-    settings = deployment.settings
-    gone = deployment.organization.conversation(MARKED + 3)
-    erase_at_vendor(deployment, gone.ani)
-    run(deployment.night)
+@pytest.fixture(scope="module")
+def collected_again(deployment: Deployment) -> Deployment:
+    """The night, collected again after an erasure at the vendor. An erasure here ends while it is collected."""
+    erase_at_vendor(deployment, deployment.organization.conversation(GONE).ani)
+    assert in_home(deployment.settings.home, THIRD)
+    collect = nights.COLLECT["conversations"]
+    ended = []
+
+    def collect_and_erase(*arguments: Any) -> Any:
+        landings = collect(*arguments)
+        ended.append(erase(deployment.settings, asked(deployment.third), say).request.state)
+        return landings
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(nights.COLLECT, "conversations", collect_and_erase)
+        run(deployment.night)
+    assert ended == ["done"]
+    return deployment
+
+
+def test_an_erasure_while_a_night_is_collected_again_leaves_nothing_in_it(collected_again: Deployment) -> None:
+    """A nightly run, a recheck and a backfill collect a night by the same steps."""
+    assert in_home(collected_again.settings.home, THIRD) == set()
+    assert in_bucket(collected_again.client, "dataset", THIRD) == set()
+    assert checked(collected_again).status == 0
+    (found,) = rows(
+        collected_again,
+        f"SELECT DISTINCT gap_reasons FROM custody.chain_of_custody WHERE conversation_id = '{collected_again.third}'",
+    )
+    assert found == (["ERASED"],)
+
+
+def test_what_the_vendor_still_delivers_does_not_come_back_nor_from_a_lost_warehouse(
+    collected_again: Deployment,
+) -> None:
+    deployment, settings = collected_again, collected_again.settings
+    gone = deployment.organization.conversation(GONE)
 
     vanished = rows(
         deployment, f"SELECT reason, detail, evidence FROM custody.gaps WHERE conversation_id = '{gone.id}'"
@@ -177,7 +212,7 @@ def test_what_the_vendor_still_delivers_does_not_come_back_nor_from_a_lost_wareh
     (rebuilt,) = rebuild(settings, deployment.night.mapping, say)
     assert (rebuilt.differing, rebuilt.lost) == ((), ())
     assert rows(deployment, ERASED_ACTS) == acts
-    assert [request.state for request in requests_of(settings)] == ["done"]
+    assert [request.state for request in requests_of(settings)] == ["done", "done"]
     assert in_home(settings.home) == set()
     assert checked(deployment).status == 0
     with pytest.raises(NothingToEraseError):
@@ -252,33 +287,6 @@ def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_
     assert told == [(0,)]
     assert in_home(settings.home, SECOND) == set()
     assert in_bucket(client, "dataset", SECOND) == set()
-
-
-def test_an_erasure_while_a_night_is_collected_again_leaves_nothing_in_it(deployment: Deployment) -> None:
-    """A nightly run, a recheck and a backfill collect a night by the same steps."""
-    settings, client = deployment.settings, deployment.client
-    assert in_home(settings.home, THIRD)
-    collect = nights.COLLECT["conversations"]
-    ended = []
-
-    def collect_and_erase(*arguments: Any) -> Any:
-        landings = collect(*arguments)
-        ended.append(erase(settings, asked(deployment.third), say).request.state)
-        return landings
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(nights.COLLECT, "conversations", collect_and_erase)
-        run(deployment.night)
-
-    assert ended == ["done"]
-    assert in_home(settings.home, THIRD) == set()
-    assert in_bucket(client, "dataset", THIRD) == set()
-    assert checked(deployment).status == 0
-    (found,) = rows(
-        deployment,
-        f"SELECT DISTINCT gap_reasons FROM custody.chain_of_custody WHERE conversation_id = '{deployment.third}'",
-    )
-    assert found == (["ERASED"],)
 
 
 def test_landing_files_go_in_their_own_time_where_a_signed_cut_has_them(deployment: Deployment, tmp_path: Path) -> None:
