@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
-import duckdb
 import hypothesis
 import pytest
 from alembic.script import ScriptDirectory
@@ -21,7 +20,6 @@ from xdist.scheduler import LoadFileScheduling
 
 from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint, weed_program
 from custody_pipeline_tests.ministack import running_ministack
-from custody_pipeline_tests.one_thread import connect
 from custody_pipeline_tests.read_once import alias_event_name, load_file, revisions
 
 if TYPE_CHECKING:
@@ -106,14 +104,6 @@ def services_read_once() -> Iterator[None]:
         patched.setattr(JSONFileLoader, "load_file", load_file)
         patched.setattr(EventAliaser, "_alias_event_name", alias_event_name)
         patched.setattr(ScriptDirectory, "from_config", revisions)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Give DuckDB one thread: two take a small night a quarter more CPU. Fresh processes have all threads."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(duckdb, "connect", connect)
         yield
 
 

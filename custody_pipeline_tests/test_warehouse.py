@@ -21,7 +21,6 @@ from custody_pipeline.warehouse.kept_open import kept_open
 from custody_pipeline.warehouse.snapshot import SnapshotError, snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import SqlModel, read_model
 from custody_pipeline.warehouse.sql_text import table_columns
-from custody_pipeline_tests.one_thread import connect_with_all_threads
 
 DAYS = [date(2026, 11, day) for day in (1, 2, 3)]
 
@@ -73,7 +72,6 @@ def test_a_small_warehouse_is_opened_with_one_thread_and_a_larger_one_with_all(
     with Warehouse(settings).open() as con:
         assert con.execute(threads).fetchone() == (1,)
     monkeypatch.setattr(connection, "SMALL_BYTES", 0)
-    monkeypatch.setattr(duckdb, "connect", connect_with_all_threads)
     with Warehouse(settings).open() as con:
         assert con.execute(threads).fetchone() == duckdb.connect().execute(threads).fetchone()
 

@@ -28,7 +28,6 @@ from custody_pipeline.models.pending_reads import known_addresses
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
 from custody_pipeline_tests.extract.landed import read_document
-from custody_pipeline_tests.one_thread import connect_with_all_threads
 
 Land = Callable[..., Landing]
 
@@ -397,7 +396,7 @@ def test_a_large_load_takes_every_core(con: DuckDBPyConnection, land: Land, monk
     assert con.execute(threads).fetchone() == (1,)
     monkeypatch.setattr(load_pipeline, "LARGE_BYTES", 0)
     load(con, [land("conversations", GOOD)])
-    assert con.execute(threads).fetchone() == connect_with_all_threads().execute(threads).fetchone()
+    assert con.execute(threads).fetchone() == duckdb.connect().execute(threads).fetchone()
 
 
 def test_loads_are_numbered_in_the_order_in_which_they_were_loaded(con: DuckDBPyConnection, land: Land) -> None:
