@@ -34,14 +34,14 @@ HERE = Path(__file__).parent
 # The files that take longest, to run first. A file's tests share nights and stay in one process, and so do those of
 # `matters`.
 LONGEST = (
-    "oracle/test_oracle", "forgetting/test_erase", "fleet/test_workers", "sql/test_night", "publish/test_claims",
-    "sql/test_reasons", "forgetting/test_encrypted", "sql/test_completeness", "test_operations", "test_recheck",
-    "test_journey", "test_wheel", "test_mixtures", "publish/test_night", "publish/test_policies", "sql/test_tags",
-    "test_bench", "test_night_in_one_call", "fleet/test_shards", "evidence/test_tampering", "publish/test_tampering",
-    "matters", "commands/test_doctor", "sql/test_listed", "extract/test_exports", "test_tooling",
-    "evidence/test_bounds", "test_local_s3", "evidence/test_since", "extract/test_load", "sql/test_one_night_each",
-    "sql/test_published_bytes", "test_night_states", "publish/test_tables", "capture/test_backlog",
-    "evidence/test_mutations", "capture/test_killed",
+    "fleet/test_workers", "test_operations", "test_recheck", "forgetting/test_erase", "oracle/test_oracle",
+    "forgetting/test_encrypted", "test_journey", "sql/test_completeness", "sql/test_night", "publish/test_claims",
+    "sql/test_reasons", "sql/test_tags", "publish/test_night", "test_wheel", "test_bench", "publish/test_policies",
+    "test_mixtures", "fleet/test_shards", "test_night_in_one_call", "publish/test_tampering", "evidence/test_since",
+    "capture/test_killed", "matters", "sql/test_one_night_each", "evidence/test_tampering", "sql/test_listed",
+    "capture/test_backlog", "test_tooling", "evidence/test_bounds", "sql/test_published_bytes",
+    "extract/test_exports", "test_any_document", "extract/test_load", "publish/test_tables",
+    "evidence/test_document", "defs/test_failures", "test_night_states", "sql/test_access",
 )  # fmt: skip
 
 

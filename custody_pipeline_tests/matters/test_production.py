@@ -212,9 +212,10 @@ def test_a_conversations_document_is_what_its_record_says(volume: ProducedVolume
 
 def test_the_custody_log_has_what_was_done_since_the_night_ran(night: Published, volume: ProducedVolume) -> None:
     log = json.loads((volume.folder / "custody-log.json").read_text())
-    (held,) = [row for row in log if row["action"] == "held"]
-    assert held["recording_id"] == night.whole()[1]["recording_id"]
-    assert (held["operator"] != "", held["what"], held["why"]) == (True, "for another matter or request", WITHHELD)
+    held = [row for row in log if row["action"] == "held"]  # other tests of this night hold recordings too
+    assert night.whole()[1]["recording_id"] in {row["recording_id"] for row in held}
+    for row in held:
+        assert (row["operator"] != "", row["what"], row["why"]) == (True, "for another matter or request", WITHHELD)
     assert not any("Roe v." in path.read_text() for path in volume.folder.glob("custody-log.*"))
     assert {"exported", "hashed", "joined", "published"} <= {row["action"] for row in log}
     assert {row["role"] for row in log if not row["operator"]} <= {"vendor", "participant", "unknown"}
