@@ -25,7 +25,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -201,7 +201,9 @@ class LandingWriter:
         if kind is None:
             self.close()
         elif self._raw is not None:
-            self._raw.close()
+            with self._raw, suppress(OSError):  # the disk may be full
+                if self._zip is not None:
+                    self._zip.close()
             self._spooled.unlink(missing_ok=True)
 
     def add(self, keys: dict[str, Any], source_uri: str, fetched_at: datetime, doc: Document) -> None:

@@ -130,27 +130,28 @@ def register_iceberg(settings: Settings, catalog_name: str, namespace: str) -> d
             f"pyiceberg knows no catalogue {catalog_name!r}; name it in .pyiceberg.yaml "
             f"or set PYICEBERG_CATALOG__{catalog_name.upper()}__URI"
         ) from error
-    with contextlib.suppress(NamespaceAlreadyExistsError):
-        catalog.create_namespace(namespace)
-    pointers = list(_pointers(settings, place))
-    registered: dict[str, list[str]] = {}
-    for name in PUBLISHED_TABLES:
-        files = {
-            night: str(place / f"{cut_prefix(night, revision)}data/{name}.parquet")
-            for night, revision, tables in pointers
-            if name in tables
-        }
-        identifier = f"{namespace}.{name}"
-        try:
-            table = catalog.load_table(identifier)
-        except NoSuchTableError:
-            if not files:
-                continue
-            table = catalog.create_table(
-                identifier, schema=_schema(load_file_io(catalog.properties), files.values()), properties=_KEPT
-            )
-        registered[name] = _bring_up_to_date(table, files)
-    return registered
+    with catalog:
+        with contextlib.suppress(NamespaceAlreadyExistsError):
+            catalog.create_namespace(namespace)
+        pointers = list(_pointers(settings, place))
+        registered: dict[str, list[str]] = {}
+        for name in PUBLISHED_TABLES:
+            files = {
+                night: str(place / f"{cut_prefix(night, revision)}data/{name}.parquet")
+                for night, revision, tables in pointers
+                if name in tables
+            }
+            identifier = f"{namespace}.{name}"
+            try:
+                table = catalog.load_table(identifier)
+            except NoSuchTableError:
+                if not files:
+                    continue
+                table = catalog.create_table(
+                    identifier, schema=_schema(load_file_io(catalog.properties), files.values()), properties=_KEPT
+                )
+            registered[name] = _bring_up_to_date(table, files)
+        return registered
 
 
 _KEPT = {

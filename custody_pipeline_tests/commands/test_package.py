@@ -119,7 +119,7 @@ def test_it_holds_the_chosen_recordings_and_no_other(deployment: Deployment) -> 
     assert json.loads((deployment.folder / "data/missing.json").read_bytes()) == []
     assert not [path for path in names if "r0001" in path]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # the library leaves the files open that it reads
+        warnings.simplefilter("ignore")  # the library leaves files open, and calls re.sub in an old way
         bagit.Bag(str(deployment.folder)).validate()
     checked = subprocess.run(
         ["sha256sum", "--check", "--quiet", "manifest-sha256.txt", "tagmanifest-sha256.txt"],

@@ -102,17 +102,18 @@ def test_iceberg_reads_the_newest_revision_of_each_night_and_an_older_snapshot_w
     assert register_iceberg(settings, "evidence", "custody") == {"gaps": [str(MONDAY), str(TUESDAY)]}
     access = {"s3.endpoint": server.url, "s3.access-key-id": server.access_key, "s3.region": server.region}
     catalog = load_catalog("evidence", **access, **{"s3.secret-access-key": server.secret_key})
-    table = catalog.load_table("custody.gaps")
-    rows = table.scan().to_arrow().sort_by("partition_date").to_pylist()
-    assert rows == [
-        {"partition_date": MONDAY, "reason": "TAG_MISSING", "custom_data_new": None},
-        {"partition_date": TUESDAY, "reason": "TAG_MISSING", "custom_data_new": "007"},
-    ]
-    first = table.history()[0].snapshot_id
-    assert sorted(table.scan(snapshot_id=first).to_arrow()["reason"].to_pylist()) == ["OBJECT_MISSING", "TAG_MISSING"]
-    # No file was copied, and none is gone.
-    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == before
-    assert table.properties["gc.enabled"] == "false"
+    with catalog:
+        table = catalog.load_table("custody.gaps")
+        rows = table.scan().to_arrow().sort_by("partition_date").to_pylist()
+        assert rows == [
+            {"partition_date": MONDAY, "reason": "TAG_MISSING", "custom_data_new": None},
+            {"partition_date": TUESDAY, "reason": "TAG_MISSING", "custom_data_new": "007"},
+        ]
+        first = table.history()[0].snapshot_id
+        assert sorted(table.scan(snapshot_id=first).to_arrow()["reason"].to_pylist()) == ["OBJECT_MISSING", "TAG_MISSING"]
+        # No file was copied, and none is gone.
+        assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == before
+        assert table.properties["gc.enabled"] == "false"
 
 
 @pytest.mark.parametrize(
