@@ -110,7 +110,8 @@ def test_iceberg_reads_the_newest_revision_of_each_night_and_an_older_snapshot_w
             {"partition_date": TUESDAY, "reason": "TAG_MISSING", "custom_data_new": "007"},
         ]
         first = table.history()[0].snapshot_id
-        assert sorted(table.scan(snapshot_id=first).to_arrow()["reason"].to_pylist()) == ["OBJECT_MISSING", "TAG_MISSING"]
+        reasons = table.scan(snapshot_id=first).to_arrow()["reason"].to_pylist()
+        assert sorted(reasons) == ["OBJECT_MISSING", "TAG_MISSING"]
         # No file was copied, and none is gone.
         assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == before
         assert table.properties["gc.enabled"] == "false"
