@@ -19,8 +19,9 @@ from custody_pipeline.capture.captured import captured_addresses
 from custody_pipeline.cli.shared import print_json
 from custody_pipeline.evidence.reader import TargetError
 from custody_pipeline.forgetting.places import DamagedLinkError, sidecars_of
+from custody_pipeline.io import document_store
 from custody_pipeline.io.clock import http_date, night_in
-from custody_pipeline.io.document_store import MOST_BYTES, BucketStore, DocumentTooLargeError, FolderStore
+from custody_pipeline.io.document_store import BucketStore, DocumentTooLargeError, FolderStore
 from custody_pipeline.io.escaping import folded
 from custody_pipeline.io.http import retry_after
 from custody_pipeline.io.s3 import S3Location
@@ -116,10 +117,15 @@ def test_a_conflict_does_not_say_that_a_document_is_kept() -> None:
         BucketStore(cast("S3Client", Conflict(there=False)), S3Location("b")).create("k", b"1")
 
 
-def test_an_object_that_is_larger_than_any_document_is_not_read() -> None:
-    answer = {"ContentLength": MOST_BYTES + 1, "Body": Mock(read=Mock(side_effect=AssertionError))}
-    store = BucketStore(Mock(get_object=Mock(return_value=answer)), S3Location("b"))
-    with pytest.raises(DocumentTooLargeError, match="k has 536,870,913 bytes"):
+@pytest.mark.server
+def test_an_object_that_is_larger_than_any_document_is_refused(s3: S3Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.create_bucket(Bucket="documents")
+    store = BucketStore(s3, S3Location("documents"))
+    store.create("k", b"1234")
+    monkeypatch.setattr(document_store, "MOST_BYTES", 4)
+    assert store.read("k") == b"1234"
+    monkeypatch.setattr(document_store, "MOST_BYTES", 3)
+    with pytest.raises(DocumentTooLargeError, match="k has more than 3 bytes"):
         store.read("k")
 
 

@@ -21,6 +21,7 @@ from custody_pipeline.warehouse.kept_open import kept_open
 from custody_pipeline.warehouse.snapshot import SnapshotError, snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import SqlModel, read_model
 from custody_pipeline.warehouse.sql_text import table_columns
+from custody_pipeline_tests import ready_warehouse
 
 DAYS = [date(2026, 11, day) for day in (1, 2, 3)]
 
@@ -63,6 +64,21 @@ def test_the_warehouse_has_its_schemas_and_raw_tables(settings: Settings) -> Non
         assert "row_sha256" in table_columns(con, "raw.row_versions")
     with Warehouse(settings).open(read_only=True) as con:
         assert con.execute("SELECT count(*) FROM raw.publications").fetchone() == (0,)
+
+
+def test_columns_of_tables_and_views_are_those_that_duckdb_lists(settings: Settings) -> None:
+    ready_warehouse.lay(settings.home)
+    listed: dict[str, dict[str, str]] = {}
+    with Warehouse(settings).open() as con:
+        columns = con.execute(
+            "SELECT schema_name || '.' || table_name, column_name, data_type FROM duckdb_columns() "
+            "WHERE database_name = current_database() AND NOT internal ORDER BY column_index"
+        )
+        for table, name, kind in columns.fetchall():
+            listed.setdefault(table, {})[name] = kind
+        assert {"raw.conversation_details", "custody.gaps", "staging.receipts"} <= listed.keys()
+        for table, expected in listed.items():
+            assert list(table_columns(con, table).items()) == list(expected.items())
 
 
 def test_a_small_warehouse_is_opened_with_one_thread_and_a_larger_one_with_all(

@@ -201,7 +201,7 @@ class LandingWriter:
         if kind is None:
             self.close()
         elif self._raw is not None:
-            with self._raw, suppress(OSError):  # the disk may be full
+            with suppress(OSError), self._raw:  # the disk may be full
                 if self._zip is not None:
                     self._zip.close()
             self._spooled.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from botocore.exceptions import ClientError
 
@@ -19,6 +19,7 @@ from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import sync_folder
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 
@@ -86,10 +87,8 @@ class FolderStore:
 
     def read(self, key: str) -> bytes | None:
         """The file's bytes."""
-        with contextlib.suppress(FileNotFoundError):
-            path = self._path(key)
-            _refuse_large(path.stat().st_size, key)
-            return path.read_bytes()
+        with contextlib.suppress(FileNotFoundError), self._path(key).open("rb") as file:
+            return _whole(file, key)
         return None
 
     def keys(self, prefix: str) -> Iterator[str]:
@@ -131,10 +130,7 @@ class BucketStore:
     def read(self, key: str) -> bytes | None:
         """The object's bytes."""
         answer = get_object(self._s3, self._root / key)
-        if answer is None:
-            return None
-        _refuse_large(answer["ContentLength"], key)
-        return answer["Body"].read()
+        return _whole(answer["Body"], key) if answer else None
 
     def keys(self, prefix: str) -> Iterator[str]:
         """A listing, page by page."""
@@ -145,9 +141,11 @@ class BucketStore:
         return str(self._root / key)
 
 
-def _refuse_large(size: int, key: str) -> None:
-    if size > MOST_BYTES:
-        raise DocumentTooLargeError(f"{key} has {size:,} bytes, more than any document here")
+def _whole(stream: IO[bytes] | StreamingBody, key: str) -> bytes:
+    content = stream.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise DocumentTooLargeError(f"{key} has more than {MOST_BYTES:,} bytes, as no document here has")
+    return content
 
 
 def _make_folder(folder: Path) -> None:

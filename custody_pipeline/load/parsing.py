@@ -69,10 +69,8 @@ def batches(con: duckdb.DuckDBPyConnection, landing: Landing) -> Iterator[pa.Rec
 
 def insert_files(cursor: duckdb.DuckDBPyConnection, landing: Landing, files: Sequence[Path], table: str) -> None:
     """Insert the rows of a landing's files into another raw table than its own. Raises as `read_files` does."""
-    try:
+    with _refusing():
         cursor.execute(f"INSERT INTO raw.{table} BY NAME {raw_select(table)}", _arguments(landing, files, table))
-    except (duckdb.InvalidInputException, duckdb.ConversionException):
-        raise RefusedError from None
 
 
 def read_files(cursor: duckdb.DuckDBPyConnection, landing: Landing, files: Sequence[Path]) -> Iterator[pa.RecordBatch]:
@@ -82,8 +80,15 @@ def read_files(cursor: duckdb.DuckDBPyConnection, landing: Landing, files: Seque
         RefusedError: DuckDB cannot read a document as its declared type.
     """
     arguments = _arguments(landing, files, landing.resource)
-    try:
+    with _refusing():
         yield from cursor.execute(raw_select(landing.resource), arguments).to_arrow_reader(BATCH_ROWS)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Raise RefusedError for every form in which DuckDB refuses a document."""
+    try:
+        yield
     except (duckdb.InvalidInputException, duckdb.ConversionException):
         raise RefusedError from None
     except (OSError, ValueError) as error:

@@ -74,8 +74,7 @@ def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[st
     of_recording = """
         WHERE partition_date = $partition_date AND conversation_id = $conversation_id AND recording_id = $recording_id
     """
-    worst_first = "ORDER BY list_position(['error', 'warning', 'info'], severity), reason"
-    gaps = rows_of(con, f"SELECT {_GAP} FROM custody.gaps {of_recording} {worst_first}", key)
+    gaps = rows_of(con, f"SELECT {_GAP} FROM custody.gaps {of_recording} ORDER BY {_WORST_FIRST}", key)
     for gap in gaps:
         gap["evidence"] = orjson.loads(gap["evidence"]) if isinstance(gap["evidence"], str) else gap["evidence"]
     timeline = rows_of(
@@ -159,6 +158,7 @@ def _sources(
     return found
 
 
+_WORST_FIRST = "list_position(['error', 'warning', 'info'], severity), reason"
 _GAP = "COLUMNS(lambda name: name <> 'proofs')"
 """Every column but `proofs`: `evidence` has the same in JSON."""
 
@@ -205,7 +205,7 @@ def gaps(settings: Settings, wanted: GapFilter) -> tuple[list[str], list[dict[st
                 AND ($recoverable::VARCHAR IS NULL OR recoverable = $recoverable)
                 AND ($tag::VARCHAR IS NULL OR list_contains([lower(key) FOR key IN tag_keys], lower($tag)))
                 AND ($before::TIMESTAMP IS NULL OR coalesce(recoverable_until, recheck_until) <= $before)
-            ORDER BY list_position(['error', 'warning', 'info'], severity), reason,
+            ORDER BY {_WORST_FIRST},
                 coalesce(recoverable_until, recheck_until) NULLS LAST, partition_date, conversation_id, recording_id
             """,
             asdict(wanted),

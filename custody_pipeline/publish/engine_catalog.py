@@ -118,8 +118,6 @@ def register_iceberg(settings: Settings, catalog_name: str, namespace: str) -> d
     """
     try:
         from pyiceberg.catalog import load_catalog
-        from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError
-        from pyiceberg.io import load_file_io
     except ImportError as error:
         raise CatalogError("pyiceberg is not installed: pip install 'custody-pipeline[catalog]'") from error
     place = S3Location.parse(settings.require("publish_url"))
@@ -131,27 +129,35 @@ def register_iceberg(settings: Settings, catalog_name: str, namespace: str) -> d
             f"or set PYICEBERG_CATALOG__{catalog_name.upper()}__URI"
         ) from error
     with catalog:
-        with contextlib.suppress(NamespaceAlreadyExistsError):
-            catalog.create_namespace(namespace)
-        pointers = list(_pointers(settings, place))
-        registered: dict[str, list[str]] = {}
-        for name in PUBLISHED_TABLES:
-            files = {
-                night: str(place / f"{cut_prefix(night, revision)}data/{name}.parquet")
-                for night, revision, tables in pointers
-                if name in tables
-            }
-            identifier = f"{namespace}.{name}"
-            try:
-                table = catalog.load_table(identifier)
-            except NoSuchTableError:
-                if not files:
-                    continue
-                table = catalog.create_table(
-                    identifier, schema=_schema(load_file_io(catalog.properties), files.values()), properties=_KEPT
-                )
-            registered[name] = _bring_up_to_date(table, files)
-        return registered
+        return _register(catalog, namespace, place, list(_pointers(settings, place)))
+
+
+def _register(
+    catalog: Any, namespace: str, place: S3Location, pointers: list[tuple[str, int, set[str]]]
+) -> dict[str, list[str]]:
+    from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError
+    from pyiceberg.io import load_file_io
+
+    with contextlib.suppress(NamespaceAlreadyExistsError):
+        catalog.create_namespace(namespace)
+    registered: dict[str, list[str]] = {}
+    for name in PUBLISHED_TABLES:
+        files = {
+            night: str(place / f"{cut_prefix(night, revision)}data/{name}.parquet")
+            for night, revision, tables in pointers
+            if name in tables
+        }
+        identifier = f"{namespace}.{name}"
+        try:
+            table = catalog.load_table(identifier)
+        except NoSuchTableError:
+            if not files:
+                continue
+            table = catalog.create_table(
+                identifier, schema=_schema(load_file_io(catalog.properties), files.values()), properties=_KEPT
+            )
+        registered[name] = _bring_up_to_date(table, files)
+    return registered
 
 
 _KEPT = {
