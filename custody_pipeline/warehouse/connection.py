@@ -29,8 +29,9 @@ _SAID_AFTER_SECONDS = 2.0
 STORAGE_VERSION = "v1.5.0"
 
 # DuckDB gives a thread 122,880 rows of a table. With fewer, one thread computes while another turns in a loop: a night
-# of ten calls took a quarter more CPU time. A warehouse of a thousand calls has about this size.
-SMALL_BYTES = 32 * 2**20
+# of ten calls took a quarter more CPU time. A warehouse of five hundred calls has about this size; from two thousand
+# on, modelling is slower with one thread than with two.
+SMALL_BYTES = 8 * 2**20
 
 
 class WarehouseError(Exception):
