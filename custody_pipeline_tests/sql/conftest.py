@@ -6,11 +6,13 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from copy import deepcopy
-from datetime import date
+from datetime import date, timedelta
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pytest
@@ -18,7 +20,8 @@ import pytest
 from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.mapping_file import load_mapping
-from custody_pipeline.models.run import prepare, run_check, run_models
+from custody_pipeline.models.mapping_tables import write_mapping
+from custody_pipeline.models.run import model_params, prepare, replace_window, run_check, run_models
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES, night_content_sha256
 from custody_pipeline.warehouse.sql_files import SqlModel, load_models
@@ -27,6 +30,7 @@ from custody_pipeline_tests.made_once import made_once
 NIGHT = date(2026, 11, 2)
 SCRIPT = "5c1e0000-0000-4000-8000-000000000001"
 Row = dict[str, Any]
+Name = TypeVar("Name")
 Tags = dict[str, str | None]
 
 # Resources that a night with the API collects, whether rows come or not.
@@ -58,6 +62,7 @@ class Night:
     ):
         self._con, self.models, self.mapping, self.scratch, self.day = con, models, mapping, scratch, day
         self._stale: set[str] = set()
+        self._test: Iterator[None] = iter(())
         self.settings: Settings | None = None
         self.rows: dict[str, list[Row]] = {resource: [] for resource in (*API, *BUCKET)}
         self.failures: list[Row] = []
@@ -78,6 +83,15 @@ class Night:
         """The warehouse, with every model up to date."""
         self._bring(self.models)
         return self._con
+
+    def begin(self, test: Iterator[None]) -> None:
+        """Run the first part of a test."""
+        self._test = test
+        next(self._test)
+
+    def go_on(self) -> None:
+        """Run the second part of the test that began."""
+        assert next(self._test, "ended") == "ended", "a test has one `yield`"
 
     # Given
 
@@ -477,10 +491,85 @@ def empty_warehouse(
     return made_once(tmp_path_factory, "modelled.duckdb", make)
 
 
+@contextmanager
+def one_window(
+    models: dict[str, SqlModel],
+    mapping: TagMapping,
+    empty_warehouse: Path,
+    folder: Path,
+    given: Mapping[Name, Callable[[Night], Any]],
+) -> Iterator[dict[Name, Night]]:
+    """A night for each of these, weeks apart; one window models them all, in the time of two or three nights."""
+    path = folder / "warehouse.duckdb"
+    shutil.copyfile(empty_warehouse, path)
+    with duckdb.connect(str(path), config={"threads": 2}) as con:
+        con.execute("SET GLOBAL TimeZone = 'UTC'")
+        nights: dict[Name, Night] = {}
+        for number, (name, arrange) in enumerate(given.items()):
+            nights[name] = night = Night(con, models, mapping, folder, NIGHT + timedelta(days=7 * number))
+            arrange(night)
+            night.load()
+            write_mapping(con, mapping, night.day)
+        end = NIGHT + timedelta(days=7 * len(nights))
+        for model in models.values():
+            if model.materialized == "window":
+                replace_window(con, model, NIGHT, end, model_params(model, mapping))
+        yield nights
+
+
+def together(test: Callable[..., Iterator[None]]) -> Callable[..., None]:
+    """A test that gives its night before `yield`, and looks at it afterwards, when it is loaded and modelled.
+
+    One window models the nights of all such tests of a module. Such a night is not the first of its warehouse, and its
+    day is `night.day`. A test that looks at other nights, or changes raw tables by SQL, has a `night` of its own.
+    """
+
+    @wraps(test)
+    def then(**arguments: Any) -> None:
+        arguments["night"].go_on()
+
+    then.given = test  # type: ignore[attr-defined]
+    return then
+
+
+@pytest.fixture(scope="module")
+def nights_together(
+    request: pytest.FixtureRequest,
+    models: dict[str, SqlModel],
+    shipped_mapping: TagMapping,
+    empty_warehouse: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, Night]]:
+    """The nights of the module's tests that are made `together`, by the tests' names."""
+
+    def first_part(test: pytest.Function) -> Callable[[Night], None]:
+        def arrange(night: Night) -> None:
+            values = test.callspec.params if hasattr(test, "callspec") else {}
+            night.begin(test.function.given(night=night, **values))
+
+        return arrange
+
+    tests = (test for test in request.session.items if isinstance(test, pytest.Function))
+    given = {
+        test.name: first_part(test)
+        for test in tests
+        if test.module is request.module and hasattr(test.function, "given")
+    }
+    with one_window(models, shipped_mapping, empty_warehouse, tmp_path_factory.mktemp("together"), given) as nights:
+        yield nights
+
+
 @pytest.fixture
 def night(
-    models: dict[str, SqlModel], shipped_mapping: TagMapping, empty_warehouse: Path, tmp_path: Path
+    request: pytest.FixtureRequest,
+    models: dict[str, SqlModel],
+    shipped_mapping: TagMapping,
+    empty_warehouse: Path,
+    tmp_path: Path,
 ) -> Iterator[Night]:
+    if hasattr(request.function, "given"):
+        yield request.getfixturevalue("nights_together")[request.node.name]
+        return
     path = tmp_path / "warehouse.duckdb"
     shutil.copyfile(empty_warehouse, path)
     with duckdb.connect(str(path), config={"threads": 1}) as con:

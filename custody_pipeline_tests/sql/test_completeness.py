@@ -9,10 +9,10 @@ import pytest
 
 from custody_pipeline.models.pending_reads import recordings_to_read
 from custody_pipeline.settings import Settings
-from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, NIGHT
+from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, NIGHT, together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from custody_pipeline_tests.sql.conftest import Night
 
@@ -28,9 +28,10 @@ def claim(night: Night) -> tuple[str, dict[str, str]]:
     return row["completeness"], {part["source"]: part["state"] for part in night.table("coverage") if part["is_needed"]}
 
 
-def test_a_night_is_established_only_if_every_needed_source_answered_whole(night: Night) -> None:
+@together
+def test_a_night_is_established_only_if_every_needed_source_answered_whole(night: Night) -> Iterator[None]:
     night.call()
-    night.run()
+    yield
     assert claim(night) == ("established", dict.fromkeys(sorted(NEEDED), "whole"))
     assert night.source("recording_metadata")["detail"].startswith("1 conversations were not read one by one")
 
@@ -65,10 +66,11 @@ def test_a_night_with_a_source_that_is_cut_short_is_rechecked(night: Night, rece
     assert [row["state"] for row in night.table("nights")] == [state]
 
 
-def test_a_bucket_only_night_is_never_established(night: Night) -> None:
+@together
+def test_a_bucket_only_night_is_never_established(night: Night) -> Iterator[None]:
     night.api = False
     night.call()
-    night.run()
+    yield
     completeness, states = claim(night)
     assert completeness == "not_established"
     assert {source for source, state in states.items() if state == "not_asked"} == NEEDED - {"export_objects"}
@@ -77,12 +79,13 @@ def test_a_bucket_only_night_is_never_established(night: Night) -> None:
 @pytest.mark.parametrize(
     ("watermark", "source"), [("watermark", "conversation_details"), ("listed_until", "listed_recordings")]
 )
+@together
 def test_a_night_is_not_established_before_the_vendors_data_are_complete(
     night: Night, watermark: str, source: str
-) -> None:
+) -> Iterator[None]:
     setattr(night, watermark, "2026-11-02 23:00:00")
     night.call()
-    night.run()
+    yield
     completeness, states = claim(night)
     assert (completeness, states[source]) == ("not_established", "partial")
 
@@ -99,20 +102,22 @@ def test_a_request_that_failed_for_good_leaves_the_night_not_established(night: 
 @pytest.mark.parametrize(
     ("status", "completeness"), [(403, "not_established"), (400, "not_established"), (404, "established")]
 )
+@together
 def test_a_conversation_that_is_refused_may_have_other_tags_than_the_job(
     night: Night, status: int, completeness: str
-) -> None:
+) -> Iterator[None]:
     night.call()
     night.refuse(status)
-    night.run()
+    yield
     assert (night.reasons("r1"), claim(night)[0]) == (set(), completeness)
 
 
 @pytest.mark.parametrize("source", ["captures", "conversation_events", "conversation_attributes", "recording_audits"])
-def test_what_cannot_be_read_may_name_a_recording_a_tag_or_an_access(night: Night, source: str) -> None:
+@together
+def test_what_cannot_be_read_may_name_a_recording_a_tag_or_an_access(night: Night, source: str) -> Iterator[None]:
     night.call()
     night.rows[source].append({"document_state": "truncated"})
-    night.run()
+    yield
     found = night.source(source)
     assert (claim(night)[0], found["state"], found["detail"]) == ("not_established", "partial", "1 could not be read")
 
@@ -171,20 +176,22 @@ def test_a_conversation_that_goes_on_after_the_night_is_carried_over(night: Nigh
 @pytest.mark.parametrize(
     "source", ["recording_metadata", "export_jobs", "export_failures", "orphan_recordings", "listed_recordings"]
 )
-def test_an_answer_that_cannot_be_read_leaves_the_night_not_established(night: Night, source: str) -> None:
+@together
+def test_an_answer_that_cannot_be_read_leaves_the_night_not_established(night: Night, source: str) -> Iterator[None]:
     night.call()
     keys = {"recording_metadata": {"key_conversation_id": "c1"}, "export_jobs": {"job_id": "j1"}}
     night.rows[source].append({"document_state": "wrong_shape", **keys.get(source, {})})
-    night.run()
+    yield
     completeness, states = claim(night)
     assert (completeness, states[source]) == ("not_established", "partial")
 
 
-def test_details_that_cannot_be_read_may_flag_a_recording_that_no_list_has(night: Night) -> None:
+@together
+def test_details_that_cannot_be_read_may_flag_a_recording_that_no_list_has(night: Night) -> Iterator[None]:
     night.call()
     night.details()["document_state"] = "not_json"
     night.metadata("c1", {"recording_id": "r1"})
-    night.run()
+    yield
     completeness, states = claim(night)
     assert (completeness, states["conversation_details"]) == ("not_established", "partial")
 
@@ -213,13 +220,14 @@ def test_what_a_whole_source_could_not_see_stands_beside_a_wrong_clock(night: Ni
     assert "a clock was wrong; versioning is off" in night.source("export_objects")["detail"]
 
 
-def test_sessions_without_an_id_are_expected_each_by_itself(night: Night) -> None:
+@together
+def test_sessions_without_an_id_are_expected_each_by_itself(night: Night) -> Iterator[None]:
     night.call()
     legs = night.leg()["sessions"]
     legs[:] = [{**legs[0], "session_id": None}, {**legs[0], "session_id": None}]
     for leg in (*legs, *night.leg("customer")["sessions"]):
         leg["recording"] = leg in legs
-    night.run()
+    yield
     assert night.balance("details_sessions") == (2, 1, 0, 1)
     assert claim(night)[0] == "incomplete"
 
@@ -242,10 +250,11 @@ def test_the_load_that_was_taken_last_counts_whatever_its_clock_said(night: Nigh
     assert night.check("clock_steady") == []
 
 
-def test_a_job_of_several_nights_states_nothing_about_one(night: Night) -> None:
+@together
+def test_a_job_of_several_nights_states_nothing_about_one(night: Night) -> Iterator[None]:
     night.call()
     night.job(total_recordings=1000, interval_start="2026-11-01 00:00:00", interval_end="2026-11-08 00:00:00")
-    night.run()
+    yield
     assert night.balance("job_totals") == (0, 0, 0, 0)
 
 
@@ -255,11 +264,12 @@ def screen_of_the_agent(night: Night) -> None:
     night.details()["screen_recorded"] = ["c1-agent-1"]
 
 
-def test_the_flag_of_a_screen_is_tied_to_a_session_with_an_id(night: Night) -> None:
+@together
+def test_the_flag_of_a_screen_is_tied_to_a_session_with_an_id(night: Night) -> Iterator[None]:
     screen_of_the_agent(night)
     legs = night.leg()["sessions"]
     legs.insert(0, {**legs[0], "session_id": None, "media_type": "screenshare", "recording": False})
-    night.run()
+    yield
     assert screens(night) == ["screen:c1-agent-1"]
 
 
@@ -267,10 +277,11 @@ def screens(night: Night) -> list[str]:
     return [row["recording_id"] for row in night.table("chain_of_custody") if row["recording_id"].startswith("screen:")]
 
 
-def test_a_screen_of_which_the_flag_alone_is_left_has_a_row(night: Night) -> None:
+@together
+def test_a_screen_of_which_the_flag_alone_is_left_has_a_row(night: Night) -> Iterator[None]:
     screen_of_the_agent(night)
     night.metadata("c1", {"recording_id": "r1", "session_id": "c1-agent-1-session"})
-    night.run()
+    yield
     gap = night.gap("RECORDING_NOT_FOUND")
     assert gap["recording_id"] == "screen:c1-agent-1"
     assert gap["detail"] == (
@@ -281,7 +292,8 @@ def test_a_screen_of_which_the_flag_alone_is_left_has_a_row(night: Night) -> Non
 
 
 @pytest.mark.parametrize("session", ["c1-agent-1-session", "c1-agent-1-screen", "of nobody", None])
-def test_a_screen_recording_answers_the_flag_of_its_participant(night: Night, session: str | None) -> None:
+@together
+def test_a_screen_recording_answers_the_flag_of_its_participant(night: Night, session: str | None) -> Iterator[None]:
     screen_of_the_agent(night)
     legs = night.leg()["sessions"]
     legs.append({**legs[0], "session_id": "c1-agent-1-screen", "media_type": "screenshare", "recording": False})
@@ -291,12 +303,13 @@ def test_a_screen_recording_answers_the_flag_of_its_participant(night: Night, se
         {"recording_id": "r2", "session_id": session, "media_subtype": "Screen"},
     )
     night.export("c1", "r2")
-    night.run()
+    yield
     assert screens(night) == []
     assert night.balance("details_sessions") == (2, 2, 0, 0)
 
 
-def test_the_screen_recording_of_one_agent_does_not_stand_for_that_of_another(night: Night) -> None:
+@together
+def test_the_screen_recording_of_one_agent_does_not_stand_for_that_of_another(night: Night) -> Iterator[None]:
     night.transfer({"Legal-Hold": "false"}, {"Legal-Hold": "false"})
     night.details()["screen_recorded"] = ["c1-agent-1", "c1-agent-2"]
     night.metadata(
@@ -306,16 +319,17 @@ def test_the_screen_recording_of_one_agent_does_not_stand_for_that_of_another(ni
         # The vendor gives the subtype, or the media alone.
         {"recording_id": "r3", "session_id": "c1-agent-2-session", "media": "screen", "media_subtype": None},
     )
-    night.run()
+    yield
     assert screens(night) == ["screen:c1-agent-1"]
 
 
-def test_a_screen_recording_does_not_stand_for_lost_audio(night: Night) -> None:
+@together
+def test_a_screen_recording_does_not_stand_for_lost_audio(night: Night) -> Iterator[None]:
     night.call()
     for row in night.rows["export_objects"]:
         row["object_key"] = row["object_key"].replace(".opus", ".webm")
         row["media_extension"] = "webm" if row.get("media_extension") == "opus" else row.get("media_extension")
-    night.run()
+    yield
     missing = [row for row in night.table("chain_of_custody") if row["recording_id"].startswith("session:")]
     assert len(missing) == 1
     assert missing[0]["custody_status"] == "gap"
@@ -323,18 +337,20 @@ def test_a_screen_recording_does_not_stand_for_lost_audio(night: Night) -> None:
 
 
 @pytest.mark.parametrize(("named", "told"), [("c1-agent-1-session", ""), (None, ", or another one")])
+@together
 def test_a_session_without_a_recording_is_named_only_as_far_as_it_can_be_told(
     night: Night, named: str | None, told: str
-) -> None:
+) -> Iterator[None]:
     night.transfer({"Legal-Hold": "false"}, {"Legal-Hold": "false"})
     night.rows["export_objects"].clear()  # one recording is archived, the other lost
     night.metadata("c1", {"recording_id": "r1", "session_id": named, "file_state": "ARCHIVED", "exported_date": None})
-    night.run()
+    yield
     gap = night.gap("RECORDING_NOT_FOUND")
     assert "was recorded" + (told or "; ") in gap["detail"]
 
 
-def test_a_digest_of_other_bytes_under_the_same_key_is_not_the_objects(night: Night) -> None:
+@together
+def test_a_digest_of_other_bytes_under_the_same_key_is_not_the_objects(night: Night) -> Iterator[None]:
     # A bucket without versions: the export wrote the key again, and the new object cannot be read.
     night.call()
     for row in (*night.rows["export_objects"], *night.rows["media_digests"], *night.rows["export_sidecars"]):
@@ -344,13 +360,16 @@ def test_a_digest_of_other_bytes_under_the_same_key_is_not_the_objects(night: Ni
     night.rows["media_digests"][0].update(
         etag="e2", last_modified="2026-11-03 05:00:00", sha256=None, md5=None, hashed_at=None, error="AccessDenied"
     )
-    night.run()
+    yield
     assert (night.row()["media_sha256"], night.row()["custody_status"]) == (None, "gap")
     assert "OBJECT_UNREADABLE" in night.reasons("r1")
 
 
 @pytest.mark.parametrize("flags", [(True, False), (False, True)])
-def test_a_session_that_one_of_two_documents_flags_was_recorded(night: Night, flags: tuple[bool, bool]) -> None:
+@together
+def test_a_session_that_one_of_two_documents_flags_was_recorded(
+    night: Night, flags: tuple[bool, bool]
+) -> Iterator[None]:
     night.call()
     night.rows["export_objects"].clear()
     second = deepcopy(night.details())
@@ -358,14 +377,15 @@ def test_a_session_that_one_of_two_documents_flags_was_recorded(night: Night, fl
     for document, flag in zip(night.rows["conversation_details"], flags, strict=True):
         document["participants"][2]["sessions"][0]["recording"] = flag
         document["screen_recorded"] = [] if flag else ["c1-agent-1"]
-    night.run()
+    yield
     rows = [row["recording_id"] for row in night.table("chain_of_custody")]
     assert rows == ["screen:c1-agent-1", "session:c1-agent-1-session"]
     assert night.balance("details_sessions")[0] == 2
 
 
 @pytest.mark.parametrize(("name", "rows"), [("c1-agent-1", ["screen:c1-agent-1"]), (None, ["screen:s1", "screen:s2"])])
-def test_screens_are_told_apart_by_participant(night: Night, name: str | None, rows: list[str]) -> None:
+@together
+def test_screens_are_told_apart_by_participant(night: Night, name: str | None, rows: list[str]) -> Iterator[None]:
     """Two entries of one participant are one screen; two participants without an id are two."""
     night.call()
     agent = night.leg()
@@ -375,7 +395,7 @@ def test_screens_are_told_apart_by_participant(night: Night, name: str | None, r
         leg["sessions"][0].update(session_id=f"s{number}", recording=False)
     night.details()["screen_recorded"] = [name or ""]
     night.rows["export_objects"].clear()
-    night.run()
+    yield
     assert [row["recording_id"] for row in night.table("chain_of_custody")] == rows
 
 
@@ -392,35 +412,41 @@ def a_screen_by_its_sidecar(night: Night) -> None:
 
 
 @pytest.mark.parametrize("given", [a_snippet_by_metadata, a_snippet_by_its_sidecar, a_screen_by_its_sidecar])
-def test_neither_a_snippet_nor_a_screen_stands_for_lost_audio(night: Night, given: Callable[[Night], None]) -> None:
+@together
+def test_neither_a_snippet_nor_a_screen_stands_for_lost_audio(
+    night: Night, given: Callable[[Night], None]
+) -> Iterator[None]:
     night.call()
     given(night)
-    night.run()
+    yield
     assert [row["recording_id"] for row in night.table("chain_of_custody")] == ["r1", "session:c1-agent-1-session"]
     assert night.balance("details_sessions") == (1, 0, 1, 0)
 
 
-def test_a_sidecar_of_another_recording_makes_no_screen_of_an_audio_recording(night: Night) -> None:
+@together
+def test_a_sidecar_of_another_recording_makes_no_screen_of_an_audio_recording(night: Night) -> Iterator[None]:
     night.call()
     night.details()["screen_recorded"] = [night.leg()["participant_id"]]
     night.sidecar().update(recording_id="r9", media_type="Screen", media_subtype="Screen")
-    night.run()
+    yield
     assert [row["recording_id"] for row in night.table("chain_of_custody")] == ["r1", "screen:c1-agent-1"]
 
 
-def test_a_sidecar_may_write_its_ids_in_capitals(night: Night) -> None:
+@together
+def test_a_sidecar_may_write_its_ids_in_capitals(night: Night) -> Iterator[None]:
     night.call()
     night.sidecar().update(conversation_id="C1", recording_id="R1")
-    night.run()
+    yield
     assert "DOCUMENTS_DISAGREE" not in night.reasons("r1")
 
 
 @pytest.mark.parametrize(
     ("second", "state", "reasons"), [(False, "partial", {"CAPTURE_MISSING"}), (True, "whole", set())]
 )
+@together
 def test_an_answer_that_was_no_conversation_is_no_capture(
     night: Night, second: bool, state: str, reasons: set[str]
-) -> None:
+) -> Iterator[None]:
     night.call()
     night.event("10:05:00", outcome="conversation_unreadable")
     night.rows["captures"].append(
@@ -428,15 +454,16 @@ def test_an_answer_that_was_no_conversation_is_no_capture(
     )
     if second:
         night.capture("10:06:00", agent=HEALTHY_AGENT)
-    night.run()
+    yield
     assert (night.source("captures")["state"], night.reasons("r1")) == (state, reasons)
 
 
-def test_a_damaged_capture_may_hold_what_no_other_shows(night: Night) -> None:
+@together
+def test_a_damaged_capture_may_hold_what_no_other_shows(night: Night) -> Iterator[None]:
     night.call()
     night.capture("10:06:00", agent=HEALTHY_AGENT)
     night.rows["captures"].append({"conversation_id": "c1", "document_state": "truncated"})
-    night.run()
+    yield
     states = {part["source"]: part["state"] for part in night.table("coverage")}
     assert (states["captures"], claim(night)[0]) == ("partial", "not_established")
 
@@ -572,12 +599,13 @@ def test_what_the_bucket_had_was_exported_whatever_else_is_told_of_it(
     assert night.sha256() == before
 
 
-def test_what_was_deleted_from_the_bucket_and_at_the_vendor_had_been_exported(night: Night) -> None:
+@together
+def test_what_was_deleted_from_the_bucket_and_at_the_vendor_had_been_exported(night: Night) -> Iterator[None]:
     a_chat(night)
     night.object().update(is_delete_marker=True, object_bytes=None)
     night.metadata("c1", {"recording_id": "r1", "media": "chat", "exported_date": None, "file_state": "DELETED"})
     night.audit("delete")
-    night.run()
+    yield
     assert night.reasons() == {"OBJECT_MISSING"}
 
 
@@ -631,13 +659,14 @@ def test_what_an_earlier_load_named_is_asked_for_again(
     assert reason == "OBJECT_MISSING" or details[reason].endswith("; the recording interface was not asked")
 
 
-def test_an_earlier_list_of_another_nights_recording_gives_no_row(night: Night) -> None:
+@together
+def test_an_earlier_list_of_another_nights_recording_gives_no_row(night: Night) -> Iterator[None]:
     night.rows["export_failures"].append({"job_id": "j1", "conversation_id": "c9", "recording_id": "r9"})
     night.single("c9", agent={})["start_time"] = "2026-11-01 10:00:00"
     night.load()
     night.rows["export_failures"].clear()
     night.rows["conversations"].clear()
-    night.run()
+    yield
     assert night.table("chain_of_custody") == []
 
 
@@ -662,14 +691,15 @@ def test_a_conversation_that_the_job_has_no_more_leaves_the_night_not_establishe
         (None, "established"),
     ],
 )
+@together
 def test_a_conversation_of_the_night_that_the_job_lacks_shows_that_the_job_is_not_whole(
     night: Night, start: str | None, completeness: str
-) -> None:
+) -> Iterator[None]:
     night.call()
     night.call("c2", "r2")
     night.single("c2")["start_time"] = start
     night.drop("conversation_details", conversation_id="c2")
-    night.run()
+    yield
     assert claim(night)[0] == completeness
 
 
@@ -688,9 +718,10 @@ def test_a_recording_that_another_night_has_now_is_not_gone(night: Night) -> Non
     ("named", "legal_hold", "reasons"),
     [("C1", "true", set()), (None, "true", set()), ("c9", None, {"DOCUMENTS_DISAGREE", "REQUIRED_TAG_MISSING"})],
 )
+@together
 def test_typed_attributes_are_of_the_conversation_that_their_record_names(
     night: Night, named: str | None, legal_hold: str | None, reasons: set[str]
-) -> None:
+) -> Iterator[None]:
     night.call(agent={"Disposition": "Resolved"})
     night.single()["conversation_id"] = "C1" if named == "C1" else None
     night.rows["conversation_attributes"].append(
@@ -699,7 +730,7 @@ def test_typed_attributes_are_of_the_conversation_that_their_record_names(
             "attribute_value": "true",
         }
     )  # fmt: skip
-    night.run()
+    yield
     assert (night.row()["custom_data_legal_hold"], night.reasons("r1")) == (legal_hold, reasons)
 
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from custody_pipeline.models.mapping import TagMapping
-from custody_pipeline.models.mapping_tables import write_mapping
 from custody_pipeline.models.reasons import BY_CODE
-from custody_pipeline.models.run import model_params, replace_window
 from custody_pipeline.operations.night_report import Scope, night_report
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import SqlModel
-from custody_pipeline_tests.sql.conftest import CUSTOMER_END, HEALTHY_AGENT, HEALTHY_IVR, NIGHT, SCRIPT, Night, Tags
+from custody_pipeline_tests.sql.conftest import (
+    CUSTOMER_END,
+    HEALTHY_AGENT,
+    HEALTHY_IVR,
+    NIGHT,
+    SCRIPT,
+    Night,
+    Tags,
+    one_window,
+    together,
+)
 
 Given = Callable[[Night], Any]
 UNHELD: Tags = {"Disposition": "Resolved"}
@@ -639,24 +645,10 @@ def nights(
     empty_warehouse: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[Given, Night]]:
-    """Each situation has its own night, weeks apart; all nights are modelled in one window."""
-    folder = tmp_path_factory.mktemp("situations")
-    path = folder / "warehouse.duckdb"
-    shutil.copyfile(empty_warehouse, path)
-    with duckdb.connect(str(path), config={"threads": 2}) as con:
-        con.execute("SET GLOBAL TimeZone = 'UTC'")
-        found: dict[Given, Night] = {}
-        situations = [given for given, _ in PRESENT] + NEAR_MISSES
-        for number, given in enumerate(given for given in situations if given not in OF_SCRIPTS):
-            found[given] = Night(con, models, shipped_mapping, folder, NIGHT + timedelta(days=7 * number))
-            given(found[given])
-            found[given].load()
-            write_mapping(con, shipped_mapping, found[given].day)
-        end = NIGHT + timedelta(days=7 * len(found))
-        for model in models.values():
-            if model.materialized == "window":
-                params = model_params(model, shipped_mapping)
-                replace_window(con, model, NIGHT, end, params)
+    """The night of each situation."""
+    situations = [given for given, _ in PRESENT] + NEAR_MISSES
+    given: dict[Given, Given] = {given: given for given in situations if given not in OF_SCRIPTS}
+    with one_window(models, shipped_mapping, empty_warehouse, tmp_path_factory.mktemp("situations"), given) as found:
         yield found
 
 
@@ -699,9 +691,10 @@ def test_every_reason_of_the_catalogue_is_shown_here() -> None:
     assert set().union(*(expected for _, expected in PRESENT)) == set(BY_CODE) - {"ERASED"}
 
 
-def test_a_gap_names_what_proves_it(night: Night) -> None:
+@together
+def test_a_gap_names_what_proves_it(night: Night) -> Iterator[None]:
     read_singly(night, {"agent": UNHELD}, agent=HEALTHY_AGENT)
-    night.run()
+    yield
     gap = night.gap("TAGS_SET_AFTER_END")
     assert gap["detail"] == '"Legal-Hold"'
     assert {proof["what"] for proof in gap["evidence"]} == {"conversation_details document", "conversation document"}
@@ -735,26 +728,29 @@ def test_a_tag_deleted_between_two_readings_is_lost_between_them(night: Night) -
     )
 
 
-def test_a_captured_conversation_without_recording_has_a_row_with_its_tags(night: Night) -> None:
+@together
+def test_a_captured_conversation_without_recording_has_a_row_with_its_tags(night: Night) -> Iterator[None]:
     captured_without_recording(night)
-    night.run()
+    yield
     row = night.row("capture:c9")
     assert (row["conversation_id"], row["custody_status"], row["custom_data_legal_hold"]) == ("c9", "gap", "false")
     assert night.balance("captures") == (1, 0, 1, 0)
 
 
-def test_a_captured_conversation_that_was_not_recorded_is_counted_and_no_row(night: Night) -> None:
+@together
+def test_a_captured_conversation_that_was_not_recorded_is_counted_and_no_row(night: Night) -> Iterator[None]:
     captured_and_not_recorded(night)
-    night.run()
+    yield
     assert night.table("chain_of_custody") == []
     balance = next(row for row in night.table("reconciliation") if row["source"] == "captures")
     assert (balance["expected"], balance["explained"], balance["unexplained"]) == (1, 1, 0)
     assert json.loads(balance["detail"]) == {"CAPTURE_WITHOUT_RECORDING": 0, "not_recorded": 1}
 
 
-def test_a_recording_that_an_event_announced_is_an_error_until_somebody_knows_it(night: Night) -> None:
+@together
+def test_a_recording_that_an_event_announced_is_an_error_until_somebody_knows_it(night: Night) -> Iterator[None]:
     announced_and_unknown(night)
-    night.run()
+    yield
     gap = night.gap("CAPTURE_WITHOUT_RECORDING")
     assert (gap["recording_id"], gap["severity"]) == ("r9", "error")
     night.metadata("c1", {"recording_id": "r9", "exported_date": None})
@@ -762,38 +758,43 @@ def test_a_recording_that_an_event_announced_is_an_error_until_somebody_knows_it
     assert night.reasons("r9") == {"EXPORT_PENDING"}
 
 
-def test_a_gap_says_until_when_it_can_be_mended(night: Night) -> None:
+@together
+def test_a_gap_says_until_when_it_can_be_mended(night: Night) -> Iterator[None]:
     not_exported(night, file_state="ARCHIVED")
     night.rows["recording_metadata"][0]["delete_date"] = "2027-01-31 00:00:00"
-    night.run()
+    yield
     gap = night.gap("RECORDING_ARCHIVED")
     assert (gap["recoverable"], str(gap["recoverable_until"])) == ("until", "2027-01-31 00:00:00")
 
 
-def test_no_tag_value_is_in_a_detail(night: Night) -> None:
+@together
+def test_no_tag_value_is_in_a_detail(night: Night) -> Iterator[None]:
     night.transfer({**HEALTHY_AGENT, "Secret": "v-secret"}, {**HEALTHY_AGENT, "Secret": "v-other"})
-    night.run()
+    yield
     assert not night.query("SELECT 1 FROM custody.gaps WHERE detail LIKE '%v-%' OR evidence LIKE '%v-%'")
 
 
-def test_an_object_that_is_no_recording_is_named_by_its_key_and_uri(night: Night) -> None:
+@together
+def test_an_object_that_is_no_recording_is_named_by_its_key_and_uri(night: Night) -> Iterator[None]:
     beside(night)
-    night.run()
+    yield
     gap, key = night.gap("UNRECOGNISED_OBJECT"), "org/year=2026/month=11/day=2/hour=10/rec_123.opus"
     assert (gap["conversation_id"], gap["recording_id"]) == ("", f"object:{key}")
     assert [(proof["uri"], proof["what"]) for proof in gap["evidence"]] == [(f"s3://exports/{key}", "3 bytes")]
     assert [row["recording_id"] for row in night.table("chain_of_custody")] == ["r1"]
 
 
-def test_an_excluded_recording_is_excluded_and_not_a_gap(night: Night) -> None:
+@together
+def test_an_excluded_recording_is_excluded_and_not_a_gap(night: Night) -> Iterator[None]:
     not_stamped(night, total_skipped=1)
-    night.run()
+    yield
     assert night.row()["custody_status"] == "excluded"
 
 
-def test_the_script_version_is_the_latest_before_the_call_and_labelled_inferred(night: Night) -> None:
+@together
+def test_the_script_version_is_the_latest_before_the_call_and_labelled_inferred(night: Night) -> Iterator[None]:
     night.call()
-    night.run()
+    yield
     row = night.row()
     assert (row["script_id"], row["script_version"], row["script_version_source"]) == (SCRIPT, "2", "inferred")
 
@@ -818,18 +819,20 @@ def test_a_source_of_which_nothing_could_be_read_is_one_gap(night: Night) -> Non
     assert night.check("digests_present") == night.check("no_unexplained_recording") == []
 
 
-def test_a_digest_that_changed_since_an_earlier_load_is_a_changed_object(night: Night) -> None:
+@together
+def test_a_digest_that_changed_since_an_earlier_load_is_a_changed_object(night: Night) -> Iterator[None]:
     night.call()
-    night.run()
+    yield
     night.rows["media_digests"][0]["sha256"] = "d" * 64
     night.run()
     assert night.reasons() == {"OBJECT_CHANGED"}
     assert night.row()["media_sha256"] == "d" * 64
 
 
-def test_other_bytes_found_by_the_fixity_job_are_a_changed_object_with_both_digests(night: Night) -> None:
+@together
+def test_other_bytes_found_by_the_fixity_job_are_a_changed_object_with_both_digests(night: Night) -> Iterator[None]:
     night.call()
-    night.run()
+    yield
     digest = night.rows["media_digests"][0]
     for sha256, result in (("a" * 64, "unchanged"), ("d" * 64, "changed"), (None, "gone")):
         night.execute(
@@ -845,10 +848,11 @@ def test_other_bytes_found_by_the_fixity_job_are_a_changed_object_with_both_dige
     assert "d" * 64 in detail
 
 
-def test_a_failed_metadata_read_explains_a_recorded_session(night: Night) -> None:
+@together
+def test_a_failed_metadata_read_explains_a_recorded_session(night: Night) -> Iterator[None]:
     without_media(night)
     night.refuse(503, resource="recording_metadata")
-    night.run()
+    yield
     assert night.reasons("session:c1-agent-1-session") == {"CONVERSATION_FETCH_FAILED"}
     assert night.check("no_unexplained_recording") == []
 
@@ -879,10 +883,11 @@ def test_recording_organisation_and_bucket_are_compared(
     assert found == ([(severity, detail)] if severity else [])
 
 
-def test_another_organisations_folder_is_a_finding_and_no_second_export(night: Night) -> None:
+@together
+def test_another_organisations_folder_is_a_finding_and_no_second_export(night: Night) -> Iterator[None]:
     foreign_folder(night)
     night.call("c2", "r2")
-    night.run()
+    yield
     found = {(row["recording_id"], row["reason"]): row["detail"] for row in night.table("gaps")}
     assert found == {
         ("r1", "FOREIGN_ORGANISATION"): "its keys lie in the folders of 2 organisations",

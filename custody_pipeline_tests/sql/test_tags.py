@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import islice
 
@@ -15,7 +15,7 @@ import yaml
 from custody_pipeline.models.mapping_file import MAX_COLUMNS, load_mapping
 from custody_pipeline.models.mapping_report import mapping_report, suggest_mapping
 from custody_pipeline.warehouse.sql_files import create_macros
-from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night
+from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night, together
 
 HOSTILE_KEYS = [
     "recording_id", "custody_status", "custom_data", "partition_date", "",  " ", "a.b", "$.x", "key", "value", "source",
@@ -37,10 +37,11 @@ def sources(night: Night, recording: str = "r1") -> dict[str, str]:
     return found
 
 
-def test_every_key_and_value_stays_verbatim(night: Night) -> None:
+@together
+def test_every_key_and_value_stays_verbatim(night: Night) -> Iterator[None]:
     given = {**HEALTHY_AGENT, **{key: HOSTILE_VALUES[n % len(HOSTILE_VALUES)] for n, key in enumerate(HOSTILE_KEYS)}}
     night.call(agent=given, ivr={"Consent.Recorded": "true"})
-    night.run()
+    yield
     assert tags(night) == {**given, "Consent.Recorded": "true"}
     kept = {
         row["tag_key"]: row["tag_value"] for row in night.table("custom_data") if row["participant_purpose"] == "agent"
@@ -50,27 +51,30 @@ def test_every_key_and_value_stays_verbatim(night: Night) -> None:
     assert night.check("header_complete") == []
 
 
-def test_the_object_has_sorted_keys(night: Night) -> None:
+@together
+def test_the_object_has_sorted_keys(night: Night) -> Iterator[None]:
     night.call(agent={"b": "2", "a": "1", "Legal-Hold": "x"}, ivr={"Consent.Recorded": "y"})
-    night.run()
+    yield
     assert night.row()["custom_data"] == '{"Consent.Recorded":"y","Legal-Hold":"x","a":"1","b":"2"}'
 
 
-def test_ten_thousand_tag_names_fit_in_a_night(night: Night) -> None:
+@together
+def test_ten_thousand_tag_names_fit_in_a_night(night: Night) -> Iterator[None]:
     for number in range(10):
         given = {f"Tag {number}/{n}": str(n) for n in range(1000)}
         night.call(f"c{number}", f"r{number}", agent={**HEALTHY_AGENT, **given})
-    night.run()
+    yield
     assert len(tags(night, "r3")) == 1004
     assert night.reasons() == {"UNMAPPED_TAG"}
     details = [row["detail"] for row in night.table("gaps")]
     assert all(detail.endswith("and 980 more") for detail in details)
 
 
-def test_nested_json_in_a_value_is_reached_by_path_and_stays_verbatim(night: Night) -> None:
+@together
+def test_nested_json_in_a_value_is_reached_by_path_and_stays_verbatim(night: Night) -> Iterator[None]:
     text = '{"case": {"id": "C-007", "n": 1.10}}'
     night.call(agent={**HEALTHY_AGENT, "Case_JSON": text})
-    night.run()
+    yield
     assert night.row()["custom_data_case_id"] == "C-007"
     assert tags(night)["Case_JSON"] == text
 
@@ -85,11 +89,12 @@ def test_a_value_at_a_path_keeps_its_characters(written: str) -> None:
         assert con.execute("SELECT value_at(?, '$.case.id[1]')", [text]).fetchone() == (written,)
 
 
-def test_a_path_that_leads_nowhere_gives_null_and_no_error(night: Night) -> None:
+@together
+def test_a_path_that_leads_nowhere_gives_null_and_no_error(night: Night) -> Iterator[None]:
     texts = ["", "not json", "{", "{}", "[1]", '{"case": null}', '{"case": {"id": null}}', "NaN", '{"case": "x"}']
     for number, text in enumerate(texts):
         night.call(f"c{number}", f"r{number}", agent={**HEALTHY_AGENT, "Case_JSON": text})
-    night.run()
+    yield
     for number, text in enumerate(texts):
         assert night.row(f"r{number}")["custom_data_case_id"] is None
         assert tags(night, f"r{number}")["Case_JSON"] == text
@@ -104,31 +109,34 @@ def test_mapped_columns_are_there_even_when_every_value_is_null(night: Night) ->
     assert all(row[name] is None for name in night.mapping.output_columns)
 
 
-def test_the_single_read_counts_before_the_bulk_job(night: Night) -> None:
+@together
+def test_the_single_read_counts_before_the_bulk_job(night: Night) -> Iterator[None]:
     night.call()
     night.single(agent={**HEALTHY_AGENT, "Disposition": "Escalated"})
-    night.run()
+    yield
     assert tags(night)["Disposition"] == "Escalated"
     assert sources(night) == dict.fromkeys(tags(night), "conversation")
     both = {(row["source"], row["tag_value"]) for row in night.table("custom_data") if row["tag_key"] == "Disposition"}
     assert both == {("details", "Resolved"), ("conversation", "Escalated")}
 
 
-def test_purposes_are_asked_in_the_order_of_the_mapping(night: Night) -> None:
+@together
+def test_purposes_are_asked_in_the_order_of_the_mapping(night: Night) -> Iterator[None]:
     night.call(
         agent={**HEALTHY_AGENT, "Consent.Recorded": "agent says"},
         ivr={"Consent.Recorded": "ivr says"},
         customer={"Legal-Hold": "customer says"},
     )
-    night.run()
+    yield
     row = night.row()
     assert (row["custom_data_consent_recorded"], row["custom_data_legal_hold"]) == ("ivr says", "false")
     assert night.gap("TAG_CONFLICT")["detail"] == '"Consent.Recorded", "Legal-Hold"'
 
 
-def test_a_tag_on_an_agents_leg_belongs_to_that_agents_recording_first(night: Night) -> None:
+@together
+def test_a_tag_on_an_agents_leg_belongs_to_that_agents_recording_first(night: Night) -> Iterator[None]:
     night.transfer(HEALTHY_AGENT, {**HEALTHY_AGENT, "Disposition": "Escalated"})
-    night.run()
+    yield
     assert night.row("r1")["custom_data_disposition"] == "Resolved"
     assert night.row("r2")["custom_data_disposition"] == "Escalated"
     assert night.reasons("r1") == night.reasons("r2") == {"TAG_CONFLICT"}
@@ -137,44 +145,49 @@ def test_a_tag_on_an_agents_leg_belongs_to_that_agents_recording_first(night: Ni
     assert ranks["r1", "c1-agent-2"] == ranks["r2", "c1-agent-1"] == 1
 
 
-def test_a_tag_on_one_leg_alone_serves_the_other_recordings_too(night: Night) -> None:
+@together
+def test_a_tag_on_one_leg_alone_serves_the_other_recordings_too(night: Night) -> Iterator[None]:
     night.transfer(HEALTHY_AGENT, {})
-    night.run()
+    yield
     assert night.row("r2")["custom_data_legal_hold"] == "false"
     assert night.reasons() == set()
 
 
-def test_without_a_known_leg_the_first_agent_counts(night: Night) -> None:
+@together
+def test_without_a_known_leg_the_first_agent_counts(night: Night) -> Iterator[None]:
     night.transfer(HEALTHY_AGENT, {**HEALTHY_AGENT, "Disposition": "Escalated"})
     for row in night.rows["export_sidecars"]:
         row["user_ids"] = []
-    night.run()
+    yield
     assert {night.row("r1")["custom_data_disposition"], night.row("r2")["custom_data_disposition"]} == {"Resolved"}
 
 
-def test_a_tag_seen_live_and_gone_later_is_in_the_row(night: Night) -> None:
+@together
+def test_a_tag_seen_live_and_gone_later_is_in_the_row(night: Night) -> Iterator[None]:
     night.call(agent={"Disposition": "Resolved"})
     seen = {"participant_id": "c1-agent-1", "purpose": "agent", "attributes": {"Legal-Hold": "true"}}
     night.rows["captures"].append(
         {"conversation_id": "c1", "observed_at": "2026-11-02 10:11:00", "participants": [seen]}
     )
-    night.run()
+    yield
     assert night.row()["custom_data_legal_hold"] == "true"
     assert sources(night)["Legal-Hold"] == "capture"
 
 
-def test_a_typed_attribute_seen_live_and_gone_later_is_in_the_row(night: Night) -> None:
+@together
+def test_a_typed_attribute_seen_live_and_gone_later_is_in_the_row(night: Night) -> Iterator[None]:
     night.call(agent={"Disposition": "Resolved"})
     night.capture("10:11:00", agent={"Disposition": "Resolved"})
     night.rows["captures"][0]["typed_attributes"] = [{"key": "Legal-Hold", "value": "true"}]
-    night.run()
+    yield
     assert night.row()["custom_data_legal_hold"] == "true"
     assert sources(night)["Legal-Hold"] == "capture"
 
 
-def test_a_value_of_an_earlier_load_is_kept_when_the_newest_has_another(night: Night) -> None:
+@together
+def test_a_value_of_an_earlier_load_is_kept_when_the_newest_has_another(night: Night) -> Iterator[None]:
     night.call()
-    night.run()
+    yield
     night.leg()["attributes"]["Disposition"] = "Changed"
     night.run()
     kept = {
@@ -231,12 +244,13 @@ def captured_and_then_another_answer(night: Night) -> None:
         (captured_after_the_read, "true"),
     ],
 )
+@together
 def test_the_source_that_tells_of_the_latest_moment_gives_the_value(
     night: Night, given: Callable[[Night], None], legal_hold: str
-) -> None:
+) -> Iterator[None]:
     night.call()
     given(night)
-    night.run()
+    yield
     assert night.row()["custom_data_legal_hold"] == legal_hold
     assert "TAG_CHANGED_LATER" in night.reasons("r1")
 
@@ -296,7 +310,8 @@ def test_an_attribute_event_says_when_the_tag_was_set(night: Night) -> None:
     assert [row["what"] for row in night.table("custody_events") if row["action"] == "tagged"] == ["Disposition"]
 
 
-def test_tags_of_a_sidecar_and_a_manifest_are_sources_too(night: Night) -> None:
+@together
+def test_tags_of_a_sidecar_and_a_manifest_are_sources_too(night: Night) -> Iterator[None]:
     night.call()
     night.rows["conversation_details"].clear()
     night.refuse(404)
@@ -305,20 +320,22 @@ def test_tags_of_a_sidecar_and_a_manifest_are_sources_too(night: Night) -> None:
         {"export_id": "e1", "conversation_id": "c1", "recording_id": "r1", "has_tags_field": True,
          "tags": {"Legal-Hold": "from manifest"}}
     )  # fmt: skip
-    night.run()
+    yield
     assert night.row()["custom_data_legal_hold"] == "from manifest"
     assert {row["source"] for row in night.table("custom_data")} == {"sidecar", "manifest"}
     assert night.row()["custom_data_state"] == "present"
 
 
-def test_a_sidecar_that_names_another_recording_gives_no_tags(night: Night) -> None:
+@together
+def test_a_sidecar_that_names_another_recording_gives_no_tags(night: Night) -> Iterator[None]:
     night.call()
     night.sidecar().update(recording_id="r9", has_tags_field=True, tags={"Foreign": "x"})
-    night.run()
+    yield
     assert "Foreign" not in tags(night)
 
 
-def test_a_sidecar_that_names_another_recording_tells_nothing_of_this_one(night: Night) -> None:
+@together
+def test_a_sidecar_that_names_another_recording_tells_nothing_of_this_one(night: Night) -> Iterator[None]:
     night.transfer({"Legal-Hold": "true"}, {"Legal-Hold": "false"})
     first, second = night.rows["export_sidecars"]
     first["recording_id"], second["recording_id"] = "r2", "r1"
@@ -328,7 +345,7 @@ def test_a_sidecar_that_names_another_recording_tells_nothing_of_this_one(night:
         "c1",
         *({"recording_id": f"r{number}", "session_id": f"c1-agent-{number}-session"} for number in (1, 2)),
     )
-    night.run()
+    yield
     rows = night.table("chain_of_custody")
     assert [
         (row["recording_id"], row["media_type"], row["user_ids"], row["custom_data_legal_hold"]) for row in rows
@@ -339,44 +356,48 @@ def test_a_sidecar_that_names_another_recording_tells_nothing_of_this_one(night:
     assert all("DOCUMENTS_DISAGREE" in row["gap_reasons"] for row in rows)
 
 
-def test_empty_and_absent_are_told_apart(night: Night) -> None:
+@together
+def test_empty_and_absent_are_told_apart(night: Night) -> Iterator[None]:
     for name in ("empty", "absent"):
         night.call(name, name, agent={}, ivr={})
     for leg in night.rows["conversation_details"][1]["participants"]:
         leg["attributes"] = None
     night.single("empty")
     night.single("absent")
-    night.run()
+    yield
     for name in ("empty", "absent"):
         assert (night.row(name)["custom_data_state"], night.row(name)["custom_data"]) == (name, "{}")
 
 
-def test_nothing_known_is_unavailable_and_null(night: Night) -> None:
+@together
+def test_nothing_known_is_unavailable_and_null(night: Night) -> Iterator[None]:
     night.call()
     night.api = False
-    night.run()
+    yield
     row = night.row()
     assert (row["custom_data_state"], row["custom_data"], row["custom_data_source"]) == ("unavailable", None, None)
     assert row["media_sha256"] == "a" * 64
 
 
-def test_a_sidecar_with_the_bulk_jobs_cut_values_is_no_conflict(night: Night) -> None:
+@together
+def test_a_sidecar_with_the_bulk_jobs_cut_values_is_no_conflict(night: Night) -> Iterator[None]:
     whole = {**HEALTHY_AGENT, "Summary": "x" * 2500}
     night.call(agent={**HEALTHY_AGENT, "Summary": "x" * 1024})
     names = ("participant_id", "purpose", "attributes")
     night.sidecar()["participants"] = [{name: leg[name] for name in names} for leg in night.details()["participants"]]
     night.single(agent=whole)
-    night.run()
+    yield
     assert tags(night)["Summary"] == whole["Summary"]
     assert night.reasons() == set()
 
 
-def test_both_fields_of_a_sidecar_count_and_disagree(night: Night) -> None:
+@together
+def test_both_fields_of_a_sidecar_count_and_disagree(night: Night) -> Iterator[None]:
     night.call()
     night.sidecar().update(
         has_tags_field=True, tags={"Summary": "one"}, other_tags=[{"Summary": "other", "Extra": "1"}]
     )
-    night.run()
+    yield
     held = {(row["tag_key"], row["tag_value"]) for row in night.table("custom_data") if row["source"] == "sidecar"}
     assert held == {("Summary", "one"), ("Summary", "other"), ("Extra", "1")}
     assert night.gap("TAG_CONFLICT")["detail"] == '"Summary"'
@@ -449,10 +470,11 @@ def test_ten_thousand_names_of_tags_in_a_night_are_kept_and_told_in_short(night:
     assert len(yaml.safe_load(suggest_mapping(night.con))["columns"]) == MAX_COLUMNS
 
 
-def test_a_gap_names_its_tags_its_queue_its_agent_and_its_script(night: Night) -> None:
+@together
+def test_a_gap_names_its_tags_its_queue_its_agent_and_its_script(night: Night) -> Iterator[None]:
     given = {key: value for key, value in HEALTHY_AGENT.items() if key != "Legal-Hold"}
     night.call(agent={**given, "zeta": "1", "alpha": "2"})
-    night.run()
+    yield
     chain = night.row()
     found = {row["reason"]: row for row in night.table("gaps")}
     assert found["REQUIRED_TAG_MISSING"]["tag_keys"] == ["Legal-Hold"]
@@ -461,11 +483,12 @@ def test_a_gap_names_its_tags_its_queue_its_agent_and_its_script(night: Night) -
         assert found["UNMAPPED_TAG"][name] == chain[name]
 
 
-def test_tag_quality_counts_every_recording_once_for_each_tag_that_applies(night: Night) -> None:
+@together
+def test_tag_quality_counts_every_recording_once_for_each_tag_that_applies(night: Night) -> Iterator[None]:
     without = {key: value for key, value in HEALTHY_AGENT.items() if key != "Legal-Hold"}
     for number, agent in enumerate([HEALTHY_AGENT, {**HEALTHY_AGENT, "Legal-Hold": " "}, without]):
         night.call(f"c{number}", f"r{number}", agent=agent)
-    night.run()
+    yield
     rows = [row for row in night.table("tag_quality") if row["tag_key"] == "Legal-Hold"]
     counted = {name: sum(row[name] for row in rows) for name in ("expected", "present", "empty", "missing")}
     assert counted == {"expected": 3, "present": 1, "empty": 1, "missing": 1}
