@@ -292,6 +292,8 @@ def test_a_sidecar_tells_no_tags_field_from_an_empty_one(con: DuckDBPyConnection
         b'[{"custom_data":{}}]': (False, None, "wrong_shape"),
         b"null": (False, None, "wrong_shape"),
         b'{"conversationId":"c1","conversationId":"c2"}': (False, None, "duplicate_key"),
+        b'{"participants":[{"attributes":{"a":"1"},"attributes":{"a":"2"}}]}': (False, None, "duplicate_key"),
+        b'{"users":[{"id":"u1","id":"u2"}]}': (False, None, "duplicate_key"),
         b'{"custom_data":{},"attributes":{"a":"1"}}': (True, {"a": "1"}, "ok"),
     }
     load(con, [land("export_sidecars", *expected)])
@@ -300,6 +302,32 @@ def test_a_sidecar_tells_no_tags_field_from_an_empty_one(con: DuckDBPyConnection
         "ORDER BY regexp_extract(document_uri, '#L(.*)', 1)::INTEGER"
     ).fetchall()
     assert rows == list(expected.values())
+
+
+def test_a_manifest_keeps_every_field_that_has_tags_and_guesses_none(con: DuckDBPyConnection, land: Land) -> None:
+    entry = b'"recordingId":"r1"'
+    expected: dict[bytes, tuple[bool, dict[str, str] | None, list[Any], str]] = {
+        b'"n":1': (False, None, [], "ok"),
+        b'"custom_data":{},"customData":{"a":"1"}': (True, {"a": "1"}, [{}], "ok"),
+        b'"custom_data":{"a":"1"},"attributes":{"a":"2"}': (True, {"a": "1"}, [{"a": "2"}], "ok"),
+        b'"custom_data":"none"': (True, None, [], "wrong_shape"),
+        b'"customData":{"a":"1","a":"2"}': (True, None, [], "duplicate_key"),
+        b'"recordingId":"r2"': (False, None, [], "duplicate_key"),
+    }
+    lists = [b'{"entities":[{' + entry + b"," + more + b"}]}" for more in expected]
+    load(con, [land("export_manifests", *lists, b'{"entities":[],"entities":[{' + entry + b"}]}")])
+    rows = con.execute(
+        "SELECT has_tags_field, tags, other_tags, document_state FROM raw.export_manifests "
+        "ORDER BY regexp_extract(document_uri, '#L(.*)', 1)::INTEGER"
+    ).fetchall()
+    assert rows[:-1] == list(expected.values())
+    assert rows[-1][-1] == "duplicate_key"
+
+
+def test_an_audit_whose_context_names_two_conversations_names_none(con: DuckDBPyConnection, land: Land) -> None:
+    load(con, [land("recording_audits", b'{"id":"a1","context":{"conversationId":"c1","conversationId":"c2"}}')])
+    rows = con.execute("SELECT conversation_id, document_state FROM raw.recording_audits").fetchall()
+    assert rows == [(None, "duplicate_key")]
 
 
 def test_every_field_of_a_sidecar_that_has_tags_is_kept(con: DuckDBPyConnection, land: Land) -> None:

@@ -318,10 +318,11 @@ def test_tags_of_a_sidecar_and_a_manifest_are_sources_too(night: Night) -> Itera
     night.sidecar().update(has_tags_field=True, tags={"Legal-Hold": "from sidecar"})
     night.rows["export_manifests"].append(
         {"export_id": "e1", "conversation_id": "c1", "recording_id": "r1", "has_tags_field": True,
-         "tags": {"Legal-Hold": "from manifest"}}
+         "tags": {"Legal-Hold": "from manifest"}, "other_tags": [{"Matter-Number": "M-1"}]}
     )  # fmt: skip
     yield
     assert night.row()["custom_data_legal_hold"] == "from manifest"
+    assert night.row()["custom_data_matter_number"] == "M-1"
     assert {row["source"] for row in night.table("custom_data")} == {"sidecar", "manifest"}
     assert night.row()["custom_data_state"] == "present"
 

@@ -13,13 +13,16 @@
 -- column export_id: export, from the settings
 -- column conversation_id: conversation of the recording
 -- column recording_id: exported recording
--- column has_tags_field: true if the entry has a field custom_data or customData, even an empty one
--- column tags [pii]: content of that field if it is an object, else null
+-- column has_tags_field: true if the entry has a field custom_data, customData or attributes, even an empty one
+-- column tags [pii]: content of the first of these fields that has a tag, else of an empty one; null if none is an object
 -- column media_uri: location of the media, as the gateway says
+-- column other_tags [pii]: contents of the other fields
 SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE
-            WHEN repeats_a_key(tags_field) OR len(list_distinct(json_keys(item))) < len(json_keys(item)) THEN 'duplicate_key'
+            WHEN document_state = 'ok' AND has_odd_tags(item) THEN 'wrong_shape'
+            WHEN list_bool_or([repeats_a_key(found) FOR found IN fields]) OR repeats_a_name(document) OR repeats_a_name(item)
+                THEN 'duplicate_key'
             WHEN document_state = 'ok' AND (item IS NOT NULL OR document IS NULL)
                 AND coalesce(given(item ->> '$.recordingId'), given(item ->> '$.recording.id')) IS NULL
                 THEN 'wrong_shape'
@@ -29,9 +32,10 @@ SELECT
     k.export_id,
     coalesce(given(item ->> '$.conversationId'), given(item ->> '$.conversation.id')) AS conversation_id,
     coalesce(given(item ->> '$.recordingId'), given(item ->> '$.recording.id')) AS recording_id,
-    json_exists(item, '$.custom_data') OR json_exists(item, '$.customData') AS has_tags_field,
-    CASE WHEN repeats_a_key(tags_field) THEN NULL ELSE tags_field END AS tags,
-    coalesce(item ->> '$.mediaUri', item ->> '$.media_uri') AS media_uri
+    has_tags_field(item) AS has_tags_field,
+    CASE WHEN NOT repeats_a_key(fields[1]) THEN fields[1] END AS tags,
+    coalesce(item ->> '$.mediaUri', item ->> '$.media_uri') AS media_uri,
+    [found FOR found IN fields[2:] IF NOT repeats_a_key(found)] AS other_tags
 FROM landing_documents(
     $files, $partition_date, $landing_id, $folder,
     key_types := 'STRUCT(export_id VARCHAR)',
@@ -47,10 +51,7 @@ FROM landing_documents(
         END AS items)
     ),
     LATERAL (
-        SELECT coalesce(t.custom_data, t.customData) AS tags_field
-        FROM (
-            SELECT json_transform(
-                item, '{"custom_data": "MAP(VARCHAR, VARCHAR)", "customData": "MAP(VARCHAR, VARCHAR)"}'
-            ) AS t
-        )
+        SELECT tag_fields(json_transform(item, '{
+            "custom_data": "MAP(VARCHAR, VARCHAR)", "customData": "MAP(VARCHAR, VARCHAR)", "attributes": "MAP(VARCHAR, VARCHAR)"
+        }')) AS fields
     )

@@ -36,9 +36,7 @@ SELECT
         CASE
             WHEN document_state <> 'ok' THEN document_state
             WHEN json_type(document) IS DISTINCT FROM 'OBJECT'
-                OR json_type(document, '$.custom_data') NOT IN ('OBJECT', 'NULL')
-                OR json_type(document, '$.customData') NOT IN ('OBJECT', 'NULL')
-                OR json_type(document, '$.attributes') NOT IN ('OBJECT', 'NULL')
+                OR has_odd_tags(document)
                 OR json_type(document, '$.participants') NOT IN ('ARRAY', 'NULL')
                 OR list_has_any(
                     list_transform(json_extract(document, '$.participants[*]'), lambda p: json_type(p)),
@@ -49,12 +47,10 @@ SELECT
                     ['ARRAY', 'VARCHAR', 'BOOLEAN', 'BIGINT', 'UBIGINT', 'DOUBLE']
                 )
                 THEN 'wrong_shape'
-            WHEN len(list_distinct(json_keys(document))) < len(json_keys(document))
-                OR list_bool_or([repeats_a_key(found) FOR found IN t.fields]) OR list_bool_or(
-                list_transform(
-                    d.participants, lambda p: repeats_a_key(p.attributes)
-                )
-            ) THEN 'duplicate_key'
+            WHEN list_bool_or([repeats_a_name(o) FOR o IN t.objects])
+                OR list_bool_or([repeats_a_key(found) FOR found IN t.fields])
+                OR list_bool_or([repeats_a_key(p.attributes) FOR p IN d.participants])
+                THEN 'duplicate_key'
             ELSE document_state
         END AS document_state
     ),
@@ -91,12 +87,7 @@ SELECT
     utc_moment(coalesce(d.conversationStart, CASE WHEN t.is_conversation THEN d.startTime END)) AS conversation_start,
     utc_moment(coalesce(d.conversationEnd, CASE WHEN t.is_conversation THEN d.endTime END)) AS conversation_end,
     coalesce(d.initialDirection, d.direction, d.originatingDirection) AS initial_direction,
-    coalesce(
-        json_exists(document, '$.custom_data')
-        OR json_exists(document, '$.customData')
-        OR json_exists(document, '$.attributes'),
-        false
-    ) AS has_tags_field,
+    coalesce(has_tags_field(document), false) AS has_tags_field,
     CASE WHEN NOT repeats_a_key(t.fields[1]) THEN t.fields[1] END AS tags,
     [found FOR found IN t.fields[2:] IF NOT repeats_a_key(found)] AS other_tags,
     list_transform(
@@ -132,9 +123,8 @@ FROM landing_documents(
             }]
         }') AS d
     ),
-    -- Every field that may hold tags, those with tags first.
     LATERAL (
-        SELECT list_filter([d.custom_data, d.customData, d.attributes], lambda found: cardinality(found) > 0)
-            || list_filter([d.custom_data, d.customData, d.attributes], lambda found: cardinality(found) = 0) AS fields,
+        SELECT tag_fields(d) AS fields,
+            [document] || json_extract(document, '$.participants[*]') || json_extract(document, '$.users[*]') AS objects,
             coalesce(json_type(document, '$.participants') = 'ARRAY', false) AS is_conversation
     ) AS t

@@ -26,9 +26,11 @@
 -- column event_date: when it was done (UTC)
 -- column property_changes: what was changed: property, old and new values
 SELECT
-    landed.* EXCLUDE (k, document),
+    landed.* EXCLUDE (k, document) REPLACE (
+        CASE WHEN repeats_a_key(document.context) THEN 'duplicate_key' ELSE document_state END AS document_state
+    ),
     coalesce(document.id, k.id) AS audit_id,
-    given(document.context['conversationId']) AS conversation_id,
+    CASE WHEN NOT repeats_a_key(document.context) THEN given(document.context['conversationId']) END AS conversation_id,
     given(document.entity.id) AS entity_id,
     document.entityType AS entity_type,
     document.serviceName AS service_name,

@@ -12,9 +12,10 @@
 -- column export_id: export
 -- column conversation_id: conversation; of an entry without one, the one that the night's sources know for the recording
 -- column recording_id: recording
--- column has_tags_field: true if the document has a custom_data field
--- column tags [pii]: content of that field, verbatim
+-- column has_tags_field: true if the entry has a field custom_data, customData or attributes
+-- column tags [pii]: content of the first of these fields that has a tag, verbatim
 -- column media_uri: location of the media, as the manifest says
+-- column other_tags [pii]: contents of the other fields
 SELECT
     d.partition_date,
     d.landing_id,
@@ -29,7 +30,8 @@ SELECT
     d.recording_id,
     d.has_tags_field,
     d.tags,
-    d.media_uri
+    d.media_uri,
+    d.other_tags
 FROM raw.export_manifests AS d
 INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 LEFT JOIN staging.conversations_by_recording AS c

@@ -111,7 +111,8 @@ attributes AS (
         AND coalesce(lower(conversation_id) = lower(key_conversation_id), true)
         AND coalesce(lower(recording_id) = lower(key_recording_id), true)
     UNION ALL
-    SELECT partition_date, coalesce(conversation_id, ''), recording_id, 'manifest', NULL, NULL, unnest(map_entries(tags)),
+    SELECT partition_date, coalesce(conversation_id, ''), recording_id, 'manifest', NULL, NULL,
+        unnest(flatten([map_entries(found) FOR found IN list_prepend(tags, other_tags)])),
         fetched_at, is_current, is_current, document_uri, document_sha256, source_uri
     FROM staging.export_manifests
     WHERE document_state = 'ok' AND recording_id IS NOT NULL
