@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
+@pytest.mark.parametrize("key", ["a\tb/c\nd", "é %20+?x=1#y;z", "", " a ", "\x1f"])
+def test_an_address_in_s3_keeps_every_character_of_its_key(key: str) -> None:
+    at = S3Location("bucket", key)
+    assert S3Location.parse(str(at)) == at
+
+
 @pytest.fixture
 def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TZ", "Pacific/Kiritimati")

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import boto3
@@ -34,12 +33,12 @@ class S3Location:
         Raises:
             ValueError: `url` is not an s3 URL.
         """
-        parts = urlsplit(url, allow_fragments=False)
-        if parts.scheme != "s3" or not parts.netloc:
+        # urlsplit drops tabs and line breaks, which are ordinary characters in a key, as '?' is.
+        scheme, _, rest = url.partition("://")
+        bucket, _, key = rest.partition("/")
+        if scheme.lower() != "s3" or not bucket:
             raise ValueError(f"not an s3:// URL: {url!r}")
-        # A '?' is an ordinary character in a key.
-        key = parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else "")
-        return cls(parts.netloc, key.rstrip("/"))
+        return cls(bucket, key.strip("/"))
 
     @property
     def folder(self) -> str:

@@ -1020,6 +1020,12 @@ def test_all_pointers_name_one_place(original: Publisher, copy: Path, tamper: Ta
     assert (report.status, errors(report)) == (1, {"COPY_DIFFERS"})
 
 
+@pytest.mark.parametrize("place", ["s3://published/Pièces à conviction/prod/", "s3://published/"])
+def test_a_prefix_may_have_any_characters_or_none(original: Publisher, copy: Path, place: str) -> None:
+    point_to(place, *NIGHTS)(copy)
+    assert check(original, copy).status == 0
+
+
 def test_pointers_name_the_place_that_the_verifier_knows(original: Publisher, copy: Path) -> None:
     options = Options(public_keys=[SIGNER.verifier], published_at="s3://published/prod/")
     assert verify(FolderReader(copy), options).status == 0

@@ -28,7 +28,7 @@ _LIVE = re.compile(
     rf"{LIVE}(?:parquet/{_TABLE}\.parquet|csv/{_TABLE}\.csv(?:\.gz)?|spreadsheet/{_TABLE}\.xlsx)", re.ASCII
 )
 _WORKERS = 8
-_PLACE = re.compile(r"s3://[^/\s]+/([^\s]+/)?")
+_PLACE = re.compile(r"s3://[^/\s]+/([^\x00-\x1f\x7f]+/)?")
 
 
 def copies(cut: cuts.Cut) -> dict[str, cuts.CutFile]:
