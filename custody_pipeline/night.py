@@ -98,7 +98,7 @@ def run(night: Night) -> Publication:
         PublishError, SealingError: see publish/.
     """
     require_place(night.settings)
-    with kept_open(night.settings.warehouse_path):
+    with kept_open():
         collect(night)
         with night.warehouse.open() as con:
             model(con, night)

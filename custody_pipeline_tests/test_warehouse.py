@@ -103,7 +103,7 @@ def test_the_warehouse_is_closed_and_free_after_an_error(settings: Settings) -> 
 
 def test_within_a_night_the_warehouse_stays_open_for_the_next_step_and_then_lets_others_in(settings: Settings) -> None:
     warehouse = Warehouse(settings)
-    with kept_open(settings.warehouse_path):
+    with kept_open():
         with warehouse.open() as first:
             pass
         with warehouse.open() as second:
@@ -120,14 +120,14 @@ def test_within_a_night_the_warehouse_stays_open_for_the_next_step_and_then_lets
 
 def test_after_a_long_step_the_warehouse_is_closed_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("custody_pipeline.warehouse.kept_open.LONG_SECONDS", -1)
-    with kept_open(settings.warehouse_path):
+    with kept_open():
         with Warehouse(settings).open() as con:
             pass
         assert_free(settings, con)
 
 
 def test_a_step_that_fails_leaves_no_connection_to_the_next(settings: Settings) -> None:
-    with kept_open(settings.warehouse_path):
+    with kept_open():
         with pytest.raises(duckdb.ParserException), Warehouse(settings).open() as con:
             con.execute("BEGIN; CREATE TABLE raw.half (a INTEGER)").execute("no SQL")
         assert_free(settings, con)
@@ -136,7 +136,7 @@ def test_a_step_that_fails_leaves_no_connection_to_the_next(settings: Settings) 
 
 
 def test_two_threads_take_turns_at_a_warehouse_that_is_kept_open(settings: Settings) -> None:
-    with kept_open(settings.warehouse_path), ThreadPoolExecutor(1) as other, Warehouse(settings).open() as con:
+    with kept_open(), ThreadPoolExecutor(1) as other, Warehouse(settings).open() as con:
         with pytest.raises(WarehouseBusyError, match="wait for that run"):
             other.submit(Warehouse(settings, lock_timeout=0.05).open().__enter__).result()
         con.execute("SELECT 1")

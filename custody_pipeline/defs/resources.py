@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
 
@@ -38,7 +38,7 @@ class Deployment(dg.ConfigurableResource["Deployment"]):
         if context.run is not None and RECHECK_TAG in context.run.tags:
             # Only root may lower the niceness that the process was started with.
             os.setpriority(os.PRIO_PROCESS, 0, max(RECHECK_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
-        with kept_open(self.settings.warehouse_path) if self.is_configured else nullcontext():
+        with kept_open():
             yield self
 
     @cached_property

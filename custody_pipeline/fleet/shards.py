@@ -37,6 +37,7 @@ from custody_pipeline.publish.landed import GoneError, Sources, cuts_by_night, l
 from custody_pipeline.publish.sealed_landing import on_this_machine
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION, Warehouse
+from custody_pipeline.warehouse.kept_open import keeper_of
 from custody_pipeline.warehouse.ledger import next_position
 from custody_pipeline.warehouse.sql_text import literal, table_columns, transaction
 
@@ -184,6 +185,8 @@ class NightWarehouse(Warehouse):
                 documents are in landing files, and the next run loads them.
             ShardError: S3 cannot be written. The file stays, and the next run continues with it.
         """
+        if keeper := keeper_of(self.path):
+            keeper.end_with_block()  # the next block compares the file with S3, or begins with another worker's file
         base = self._base() or _Base()
         client, shard = self.place.client, self._raw_path
         if not again or self._raw_etag is None or self._raw_etag != base.etag:
@@ -191,9 +194,9 @@ class NightWarehouse(Warehouse):
         with (
             tempfile.TemporaryDirectory(prefix="check-in-", dir=self.path.parent) as folder,
             explained(f"the night of {self.night} cannot be checked in; it stays in {self.path.parent}"),
+            con.cursor() as cursor,
         ):
             shared, ids = (Path(folder, name) for name in ("shared.parquet", "ids.parquet"))
-            cursor = con.cursor()
             taken_in = _write_raw(cursor, self.night, shard)
             write_shared(cursor, self.night, SHARED, shared)
             write_shared(cursor, self.night, NEAR, ids)

@@ -2,7 +2,8 @@
 
 DuckDB takes 40 ms to open and close a file, and a night does so fifteen times. A connection that nobody uses is closed
 after a moment, so that other commands get their turn while the night waits for the API. After a long step it is closed
-at once: what DuckDB kept in memory would stay there during the next one.
+at once: what DuckDB kept in memory would stay there during the next one. So is the file of a night that was checked in
+(fleet/shards.py): the next step compares it with S3.
 
 Belongs here: lending the connection, closing it. Does not: opening it (connection.py).
 """
@@ -29,10 +30,10 @@ class Keeper:
     """Lends one connection, to one block at a time."""
 
     def __init__(self) -> None:
-        self.wanted_by = 0
         self._turn = threading.Lock()
         self._opened = ExitStack()
         self._con: duckdb.DuckDBPyConnection | None = None
+        self._is_last = False
         self._idle = threading.Timer(0, self._close_if_idle)
 
     @contextmanager
@@ -49,7 +50,7 @@ class Keeper:
         try:
             self._idle.cancel()
             if self._con is None:
-                self._con = self._opened.enter_context(opening)
+                self._con, self._is_last = self._opened.enter_context(opening), False
             begun = time.monotonic()
             try:
                 yield self._con
@@ -57,7 +58,7 @@ class Keeper:
                 # What the error left of the connection is not for the next block.
                 self._close()
                 raise
-            if time.monotonic() - begun > LONG_SECONDS:
+            if self._is_last or time.monotonic() - begun > LONG_SECONDS:
                 self._close()
                 return
             self._idle = threading.Timer(IDLE_SECONDS, self._close_if_idle)
@@ -65,6 +66,10 @@ class Keeper:
             self._idle.start()
         finally:
             self._turn.release()
+
+    def end_with_block(self) -> None:
+        """Close the connection at the end of the block that has it: the next block begins with a new one."""
+        self._is_last = True
 
     def close(self) -> None:
         """Close the connection, after the block that has it."""
@@ -86,25 +91,29 @@ class Keeper:
 
 _KEEPERS: dict[Path, Keeper] = {}
 _CHANGING = threading.Lock()
+_blocks = 0
 
 
 def keeper_of(path: Path) -> Keeper | None:
     """The keeper of a file, within a block of `kept_open`."""
-    return _KEEPERS.get(path)
+    with _CHANGING:
+        return _KEEPERS.setdefault(path, Keeper()) if _blocks else None
 
 
 @contextmanager
-def kept_open(path: Path) -> Iterator[None]:
-    """Within the block, the file stays open between two blocks of `Warehouse.open` that follow each other at once."""
+def kept_open() -> Iterator[None]:
+    """Within the block, a file stays open between two blocks of `Warehouse.open` that follow each other at once."""
+    global _blocks
     with _CHANGING:
-        keeper = _KEEPERS.setdefault(path, Keeper())
-        keeper.wanted_by += 1
+        _blocks += 1
     try:
         yield
     finally:
+        left: list[Keeper] = []
         with _CHANGING:
-            keeper.wanted_by -= 1
-            if not keeper.wanted_by:
-                del _KEEPERS[path]
-        if not keeper.wanted_by:
+            _blocks -= 1
+            if not _blocks:
+                left += _KEEPERS.values()
+                _KEEPERS.clear()
+        for keeper in left:
             keeper.close()

@@ -27,6 +27,7 @@ from custody_pipeline.operations.doctor_line import Line
 from custody_pipeline.publish.place import PublishPlaceError, require_place
 from custody_pipeline.settings import SettingsError, load_settings
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseError
+from custody_pipeline.warehouse.kept_open import kept_open
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline_tests.publish.killing import Killed, KilledClient, Replaced
 
@@ -78,6 +79,28 @@ def test_of_two_workers_with_one_night_the_second_is_told_and_loses_nothing(sett
         with pytest.raises(NightTakenError, match="another worker ran the night of 2026-11-02 meanwhile"):
             second.check_in(other)
     assert queues(second) == ["Help", "Sales"]
+
+
+def test_a_night_that_stays_open_is_compared_with_other_workers_after_each_check_in(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("IDLE_SECONDS", "LONG_SECONDS"):  # however busy this machine is
+        monkeypatch.setattr(f"custody_pipeline.warehouse.kept_open.{name}", 600)
+    first, second = worker(settings, "first"), worker(settings, "second")
+    with kept_open():
+        with first.open() as con:
+            collect(first, con, "Sales")
+        with first.open() as same:
+            assert same is con
+            first.check_in(con)
+        run(second, "Help")
+        with first.open() as other:
+            assert other is not con
+            collect(first, other, "Hotline")
+        run(second, "Support")
+        with pytest.raises(NightTakenError), first.open() as other:
+            first.check_in(other)
+        assert queues(first) == ["Help", "Hotline", "Sales", "Support"]
 
 
 def test_what_was_written_after_a_check_in_is_checked_in_without_the_loads(settings: Settings) -> None:
