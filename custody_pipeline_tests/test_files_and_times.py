@@ -148,6 +148,14 @@ def test_an_answer_that_breaks_off_is_an_error_of_the_target(failure: Exception)
     body.close.assert_called_once()
 
 
+def test_documents_are_kept_below_a_folder_whose_address_goes_up(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "deployment" / ".." / "home")
+    assert store.create("captures/1.json", b"1")
+    assert list(store.keys("captures/")) == ["captures/1.json"]
+    with pytest.raises(ValueError, match="stays below"):
+        store.create("captures/../../1.json", b"1")
+
+
 def test_what_is_no_unicode_is_json_all_the_same(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     name = os.fsdecode(b"\xff")
     print_json({"file": Path(name), "all": [name, 1 << 70, None, True], "day": date(2026, 11, 2)})

@@ -102,10 +102,9 @@ class FolderStore:
         return key
 
     def _path(self, key: str) -> Path:
-        path = self._root / key
-        if ".." in path.parts or Path(key).is_absolute():
+        if ".." in Path(key).parts or Path(key).is_absolute():
             raise ValueError("a key stays below the store's folder")
-        return path
+        return self._root / key
 
 
 class BucketStore:
