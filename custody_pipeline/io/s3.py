@@ -52,10 +52,11 @@ class S3Location:
         return f"s3://{self.bucket}/{self.key}" if self.key else f"s3://{self.bucket}"
 
 
-def s3_client(settings: Settings, **options: Any) -> S3Client:
+def s3_client(settings: Settings, session: boto3.Session | None = None, **options: Any) -> S3Client:
     """A boto3 client: adaptive retries (SlowDown, timeouts), checksums computed and checked by botocore.
 
-    Every write asks for the server-side encryption of the settings. `options` go into botocore's `Config`.
+    Every write asks for the server-side encryption of the settings. `options` go into botocore's `Config`. Clients of
+    one `session` share its credentials; default: a new session.
     """
     # The import takes longer than most commands.
     from botocore.config import Config
@@ -68,7 +69,7 @@ def s3_client(settings: Settings, **options: Any) -> S3Client:
         s3={"addressing_style": "path"} if settings.s3_endpoint_url else {},
         **options,
     )
-    client = new_session().client(
+    client = (session or new_session()).client(
         "s3", endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region, config=config
     )
 
@@ -155,16 +156,17 @@ def s3_store(settings: Settings, bucket: str) -> S3Store:
                 found["expires_at"] = self.credentials._expiry_time  # type: ignore[attr-defined]
             return found
 
-    session, client = new_session(), s3_client(settings)
+    session = new_session()
     if session.get_credentials() is None:
         raise NoCredentialsError
+    client = s3_client(settings, session)
     encryption: Any = {"server_side_encryption": settings.sse, "sse_kms_key_id": settings.sse_kms_key_id}
     region = None
     with suppress(BotoCoreError, ClientError):  # each read reports the error
         region = bucket_region(client, bucket)
     region = region or client.meta.region_name
     if region != client.meta.region_name:
-        client = s3_client(settings.model_copy(update={"s3_region": region}))
+        client = s3_client(settings.model_copy(update={"s3_region": region}), session)
     endpoint = settings.s3_endpoint_url or client.meta.endpoint_url
     return S3Store(
         bucket,
