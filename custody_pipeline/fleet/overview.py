@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,11 +124,13 @@ def refresh(settings: Settings) -> Path:
 
 
 def _made_from(path: Path) -> str | None:
-    with duckdb.connect(str(path), read_only=True) as con:
+    """The names of the objects that the file was made from, as a digest; None if the file does not tell."""
+    with suppress(duckdb.IOException), duckdb.connect(str(path), read_only=True) as con:
         if not table_columns(con, "raw.made_from"):
             return None
         (found,) = con.execute("SELECT told FROM raw.made_from").fetchone() or (None,)
         return None if found is None else str(found)
+    return None  # the file is damaged
 
 
 def _write(settings: Settings, shared: list[Path], made_from: str, to: Path) -> None:

@@ -16,6 +16,7 @@ from custody_pipeline.extract import collector
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.fleet import shards
 from custody_pipeline.fleet.night_objects import Nights, ShardError
+from custody_pipeline.fleet.overview import refresh
 from custody_pipeline.fleet.shards import NightTakenError, NightWarehouse
 from custody_pipeline.fleet.shared_rows import NEAR, SHARED
 from custody_pipeline.io import objects
@@ -363,6 +364,14 @@ def test_a_worker_whose_clock_is_behind_still_loads_what_is_newest(
             "ORDER BY sequence"
         ).fetchall()
     assert loads == [("Sales",), ("Support",), ("Service",)]
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100_000])
+def test_a_damaged_database_over_all_nights_is_made_again(settings: Settings, content: bytes) -> None:
+    path = refresh(settings)
+    path.unlink()
+    path.write_bytes(content)
+    assert refresh(settings).read_bytes() != content
 
 
 def test_there_is_no_one_warehouse_of_several_workers(settings: Settings) -> None:
