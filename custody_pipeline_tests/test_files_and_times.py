@@ -24,10 +24,12 @@ from custody_pipeline.io.clock import http_date, night_in
 from custody_pipeline.io.document_store import BucketStore, DocumentTooLargeError, FolderStore
 from custody_pipeline.io.escaping import folded
 from custody_pipeline.io.http import retry_after
+from custody_pipeline.io.objects import fetch
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.landed import Sources, landed_receipts
+from custody_pipeline.publish.landed import GoneError, Sources, landed_receipts
+from custody_pipeline.publish.readback import read_back
 from custody_pipeline.settings import Settings, load_settings
 from custody_pipeline.settings.reading import all_settings
 
@@ -146,6 +148,37 @@ def test_an_answer_that_breaks_off_is_an_error_of_the_target(failure: Exception)
         with pytest.raises(TargetError, match="s3://b/data/x"):
             stream.read(1)
     body.close.assert_called_once()
+
+
+def test_an_object_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
+    body = Mock(read=Mock(side_effect=[b"x", IncompleteReadError(actual_bytes=1, expected_bytes=2)]))
+    client = Mock(get_object=Mock(return_value={"Body": body}))
+    with pytest.raises(IncompleteReadError):
+        fetch(client, S3Location("b", "k"), tmp_path / "new/file")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_copy_of_what_breaks_off_holds_nothing_of_it(tmp_path: Path) -> None:
+    listing = {"IsTruncated": False, "Contents": [{"Key": "file", "Size": 2, "ETag": "1"}]}
+    body = Mock(iter_chunks=Mock(side_effect=IncompleteReadError(actual_bytes=1, expected_bytes=2)))
+    client = Mock(get_object=Mock(return_value={"Body": body}))
+    client.get_paginator.return_value.paginate.return_value = [listing]
+    with pytest.raises(IncompleteReadError):
+        read_back(Settings(publish_url="s3://b"), tmp_path / "copy", client=client)
+    assert list((tmp_path / "copy").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [("SlowDown", 503, ClientError), ("ExpiredToken", 400, ClientError), ("NoSuchKey", 404, GoneError)],
+)
+def test_a_landing_file_that_cannot_be_read_now_does_not_count_as_gone(
+    tmp_path: Path, code: str, status: int, expected: type[Exception]
+) -> None:
+    client = Mock(get_object=Mock(side_effect=ClientError(_answer(code, status), "GetObject")))
+    sources = Sources(Settings(home=tmp_path), client, S3Location("b"), tmp_path)
+    with pytest.raises(expected):
+        sources.fetch("s3://landing/queues/date=2026-11-02/1.ndjson.gz", "", date(2026, 11, 2))
 
 
 def test_documents_are_kept_below_a_folder_whose_address_goes_up(tmp_path: Path) -> None:

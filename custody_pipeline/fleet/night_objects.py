@@ -7,7 +7,6 @@ out and in (shards.py), which rows nights share (shared_rows.py).
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from filelock import FileLock
 
 from custody_pipeline.io.clock import night_in
 from custody_pipeline.io.concurrency import in_order
-from custody_pipeline.io.objects import ABSENT, UploadError, error_code, listed, put_file
+from custody_pipeline.io.objects import ABSENT, UploadError, error_code, fetch, listed, put_file
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.warehouse.bookkeeping import create_bookkeeping
@@ -104,29 +103,18 @@ class Nights:
             for path, etag in wanted.items()
         }
 
-        def fetch(path: str) -> None:
-            self.fetch(self.place / path, places[path])
+        def copy(path: str) -> None:
+            fetch(self.client, self.place / path, places[path])
 
         with FileLock(folder / "lock"):
-            for _ in in_order(fetch, [path for path, copy in places.items() if not copy.exists()], workers=_IN_FLIGHT):
+            for _ in in_order(copy, [path for path, copy in places.items() if not copy.exists()], workers=_IN_FLIGHT):
                 pass
-            # Only the copy of each object's newest version stays.
+            # Only the copy of each object's newest version stays, and no part that a killed process left.
             ours = {copy.name.split(".", 1)[0]: copy.name for copy in places.values()}
-            for old in folder.glob("*.parquet"):
+            for old in folder.glob("*.parquet*"):
                 if ours.get(old.name.split(".", 1)[0], old.name) != old.name:
                     old.unlink()
         return sorted(places.values())
-
-    def fetch(self, at: S3Location, to: Path) -> None:
-        """Copy an object to a file, which is whole when it has its name."""
-        to.parent.mkdir(parents=True, exist_ok=True)
-        partial = to.with_name(f"{to.name}.{uuid4().hex}.partial")
-        try:
-            with partial.open("wb") as file:
-                shutil.copyfileobj(self.client.get_object(Bucket=at.bucket, Key=at.key)["Body"], file, 1 << 20)
-            partial.replace(to)
-        finally:
-            partial.unlink(missing_ok=True)
 
     def pending_acts(self, night: date) -> list[S3Location]:
         """Acts that no run has added yet."""
@@ -163,7 +151,7 @@ class Nights:
         with tempfile.TemporaryDirectory() as folder, duckdb.connect() as con:
             whole, part = Path(folder, "whole"), Path(folder, "part")
             try:
-                self.fetch(self.place / path, whole)
+                fetch(self.client, self.place / path, whole)
             except ClientError as error:
                 if error_code(error) in ABSENT:
                     return  # another worker divided it

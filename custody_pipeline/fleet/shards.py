@@ -26,7 +26,7 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.fleet.night_objects import Nights, ShardError, explained
 from custody_pipeline.fleet.shared_rows import ALERTS_OF_NIGHT, NEAR, SHARED, take_over, write_shared
-from custody_pipeline.io.objects import REFUSED, digest, error_code, head, put_file
+from custody_pipeline.io.objects import PARTIAL, REFUSED, digest, error_code, fetch, head, put_file
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import DamagedFileError, read_json, sha256_of, write_whole
 from custody_pipeline.load.pipeline import load
@@ -130,7 +130,7 @@ class NightWarehouse(Warehouse):
         if base is None or fresh:
             self._discard()
             if there is not None:
-                self.place.fetch(there.location, self.path)
+                fetch(self.place.client, there.location, self.path)
             base = _Base(etag)
         shared = self.place.shared_copies(self.night, own=fresh)
         others = hashlib.sha256(" ".join(sorted(path.name for path in shared)).encode()).hexdigest()
@@ -174,7 +174,8 @@ class NightWarehouse(Warehouse):
             logger.info("%d loads of the night of %s, left by another worker, were loaded.", len(loads), self.night)
 
     def _discard(self) -> None:
-        for path in (self.path, self.path.with_name(f"{self.path.name}.wal"), self._base_path, self._raw_path):
+        log, left = self.path.with_name(f"{self.path.name}.wal"), self.path.parent.glob(f"*{PARTIAL}")
+        for path in (self.path, log, self._base_path, self._raw_path, *left):
             path.unlink(missing_ok=True)
 
     def check_in(self, con: duckdb.DuckDBPyConnection, *, again: bool = False) -> None:
@@ -295,7 +296,7 @@ def _take_in(con: duckdb.DuckDBPyConnection, place: Nights, pending: Iterable[S3
             if at.key in known:
                 continue
             copy = Path(folder, "acts.parquet")
-            place.fetch(at, copy)
+            fetch(place.client, at, copy)
             with transaction(con):
                 con.execute(
                     "INSERT INTO raw.acts BY NAME SELECT COLUMNS(name -> name <> 'position'), $position AS position "

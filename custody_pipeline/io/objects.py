@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
+from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -45,6 +47,7 @@ NO_LOCK = {
 REFUSED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 """S3's codes for a request whose condition (`If-Match`, `If-None-Match`) is false."""
 _OF_PART: tuple[Literal["ETag"], Literal["ChecksumSHA256"]] = ("ETag", "ChecksumSHA256")
+PARTIAL = ".partial"
 _CHUNK = 1 << 20
 _UPLOADS_AT_ONCE = 8
 
@@ -229,6 +232,21 @@ def get_object(client: S3Client, at: S3Location) -> GetObjectOutputTypeDef | Non
         if error_code(error) in ABSENT:
             return None
         raise
+
+
+def fetch(client: S3Client, at: S3Location, to: Path) -> None:
+    """Copy an object to a file, which is whole when it has its name.
+
+    A killed process leaves a file with the suffix `PARTIAL`.
+    """
+    to.parent.mkdir(parents=True, exist_ok=True)
+    partial = to.with_name(f"{to.name}.{uuid4().hex}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            shutil.copyfileobj(client.get_object(Bucket=at.bucket, Key=at.key)["Body"], file, _CHUNK)
+        partial.replace(to)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def head(client: S3Client, at: S3Location, version_id: str | None = None) -> Stored | None:

@@ -108,14 +108,16 @@ def _fetch(client: S3Client, at: S3Location, target: Path) -> None:
     hashed = hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{uuid4().hex}.partial")  # the name of no other object
-    with partial.open("wb") as file:
-        for chunk in answer["Body"].iter_chunks(_CHUNK):
-            hashed.update(chunk)
-            file.write(chunk)
-    checksum = answer.get("ChecksumSHA256", "")
-    expected = base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None
-    expected = expected or answer["Metadata"].get("sha256")
-    if expected and hashed.hexdigest() != expected:
-        partial.unlink()
-        raise UploadError(f"{at}: bytes with SHA-256 {hashed.hexdigest()} arrived, {expected} was expected")
-    partial.replace(target)
+    try:
+        with partial.open("wb") as file:
+            for chunk in answer["Body"].iter_chunks(_CHUNK):
+                hashed.update(chunk)
+                file.write(chunk)
+        checksum = answer.get("ChecksumSHA256", "")
+        expected = base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None
+        expected = expected or answer["Metadata"].get("sha256")
+        if expected and hashed.hexdigest() != expected:
+            raise UploadError(f"{at}: bytes with SHA-256 {hashed.hexdigest()} arrived, {expected} was expected")
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ Belongs here: which files the night's receipts name, and putting them. Does not:
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -16,7 +15,7 @@ import duckdb
 from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.manifest import Receipt
-from custody_pipeline.io.objects import Stored, UploadError, Uploads, copy_object, digest, head, put_file
+from custody_pipeline.io.objects import Stored, UploadError, Uploads, copy_object, digest, fetch, head, put_file
 from custody_pipeline.io.progress import report
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import sha256_of
@@ -169,6 +168,5 @@ def on_this_machine(client: S3Client, uri: str, folder: Path) -> Path:
     if not uri.startswith("s3://"):
         return Path(uri)
     at, copy = S3Location.parse(uri), folder / "landing"
-    with copy.open("wb") as file:
-        shutil.copyfileobj(client.get_object(Bucket=at.bucket, Key=at.key)["Body"], file, 1 << 20)
+    fetch(client, at, copy)
     return copy

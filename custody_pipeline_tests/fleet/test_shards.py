@@ -374,6 +374,20 @@ def test_a_damaged_database_over_all_nights_is_made_again(settings: Settings, co
     assert refresh(settings).read_bytes() != content
 
 
+def test_what_a_killed_copy_left_goes_with_the_next_one(settings: Settings) -> None:
+    run(worker(settings, "home"), "Sales")
+    at = worker(settings, "other")
+    told = at.settings.home / "nights/told/shared-date=2026-11-02.1.parquet.1.partial"
+    left = at.path.with_name("warehouse.duckdb.1.partial")
+    for path in (told, left):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    Nights.of(at.settings).shared_copies()
+    assert queues(at) == ["Sales"]
+    assert not told.exists()
+    assert not left.exists()
+
+
 def test_there_is_no_one_warehouse_of_several_workers(settings: Settings) -> None:
     with pytest.raises(WarehouseError, match="each night has its own warehouse"), Warehouse(settings).open():
         pass
