@@ -79,6 +79,12 @@ def test_nested_json_in_a_value_is_reached_by_path_and_stays_verbatim(night: Nig
     assert tags(night)["Case_JSON"] == text
 
 
+def test_the_two_ways_to_write_an_accented_letter_are_one_spelling() -> None:
+    with duckdb.connect() as con:
+        create_macros(con)
+        assert con.execute("SELECT plain('Pru\u0308f-nr'), plain('PR\u00dcFNR')").fetchone() == ("prüfnr", "prüfnr")
+
+
 @pytest.mark.parametrize(
     "written", ["1.10", "1E2", "-0", "12345678901234567890123", "[1.0,-2e-5]", '{"a":1.0,"b":"c 7"}']
 )

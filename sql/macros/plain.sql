@@ -1,3 +1,4 @@
--- A key without case and punctuation, so that `Legal-Hold`, `legal_hold` and `LegalHold` are equal.
+-- A key without case and punctuation, so that `Legal-Hold`, `legal_hold` and `LegalHold` are equal. So are the two ways to
+-- write an accented letter.
 CREATE OR REPLACE TEMP MACRO plain(given) AS
-    regexp_replace(lower(given), '[^\p{L}\p{N}]', '', 'g')
+    regexp_replace(nfc_normalize(lower(given)), '[^\p{L}\p{N}]', '', 'g')
