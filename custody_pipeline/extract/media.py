@@ -17,7 +17,7 @@ import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.extract.collector import Collector
-from custody_pipeline.extract.export_objects import ARCHIVED, Digests, Listed, ObjectReader
+from custody_pipeline.extract.export_objects import ARCHIVED, Listed, ObjectReader
 from custody_pipeline.extract.receipts import FetchFailure, Landing
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.concurrency import in_order
@@ -92,28 +92,13 @@ def collect_media(
             question = orjson.dumps(version).decode()
             if answer := kept.get(question):
                 return msgspec.json.decode(answer, type=KnownDigest)
-            taken = take(media)
+            taken = _taken(collector, readers[version.bucket], media)
             if isinstance(taken, KnownDigest):
                 kept[question] = orjson.dumps(taken).decode()
             return taken
 
-        def take(media: MediaObject) -> KnownDigest | FetchFailure:
-            version = media.version
-            if media.server_sha256 and (sha256 := _server_sha256(collector, version)):
-                return KnownDigest(sha256, None, "server", utc_now())
-            found = readers[version.bucket].digest(
-                "media_digests", version.object_key, version.version_id, listed=version.listed
-            )
-            if isinstance(found, Digests) and found.size != version.object_bytes is not None:
-                message = f"{found.size} bytes, {version.object_bytes} when it was listed; run again"
-                return FetchFailure("media_digests", version.object_key, message, permanent=False)
-            if isinstance(found, Digests):
-                return KnownDigest(found.sha256, found.md5, "streamed", utc_now())
-            return found
-
         for media, found in in_order(digest, objects, workers=HASHES_IN_FLIGHT):
             version, row = media.version, dict(vars(media.version))
-            row["last_modified"] = version.last_modified
             if isinstance(found, FetchFailure):
                 error = (
                     "archived; restore it (InvalidObjectState)" if found.error_code == ARCHIVED else found.error_code
@@ -126,6 +111,20 @@ def collect_media(
             load.add_made({}, f"s3://{version.bucket}/{version.object_key}", row)
     load.landing.fail_if_nothing_was_read(len(objects))
     return [load.landing]
+
+
+def _taken(collector: Collector, reader: ObjectReader, media: MediaObject) -> KnownDigest | FetchFailure:
+    """The server's digest of a version, or one of the bytes that are read now."""
+    version = media.version
+    if media.server_sha256 and (sha256 := _server_sha256(collector, version)):
+        return KnownDigest(sha256, None, "server", utc_now())
+    found = reader.digest("media_digests", version.object_key, version.version_id, listed=version.listed)
+    if isinstance(found, FetchFailure):
+        return found
+    if found.size != version.object_bytes is not None:
+        message = f"{found.size} bytes, {version.object_bytes} when it was listed; run again"
+        return FetchFailure("media_digests", version.object_key, message, permanent=False)
+    return KnownDigest(found.sha256, found.md5, "streamed", utc_now())
 
 
 def _server_sha256(collector: Collector, version: ObjectVersion) -> str | None:
