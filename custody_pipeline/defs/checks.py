@@ -3,7 +3,6 @@
 Belongs here: attaching `sql/checks/*.sql` to assets. Does not: what a check looks for (the SQL).
 """
 
-import warnings
 from collections.abc import Iterator
 from datetime import date
 
@@ -12,7 +11,7 @@ import dagster as dg
 from custody_pipeline.defs.failures import failing_step, noted
 from custody_pipeline.defs.metadata import offending_rows
 from custody_pipeline.defs.modelled import asset_key, require_made
-from custody_pipeline.defs.partitions import night_of, nights
+from custody_pipeline.defs.partitions import night_check, night_of
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.models.run import run_check
 from custody_pipeline.warehouse.sql_files import WRITTEN_BY_PYTHON, SqlModel, load_models
@@ -21,23 +20,14 @@ from custody_pipeline.warehouse.sql_text import table_columns
 CHECKS = {model.name: model for model in load_models().values() if model.schema == "checks"}
 
 
-def _specs() -> list[dg.AssetCheckSpec]:
-    with warnings.catch_warnings():
-        # Dagster marks partitioned checks as a preview. A check without its night would be meaningless.
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        return [_spec(name) for name in CHECKS]
-
-
-def _spec(name: str) -> dg.AssetCheckSpec:
-    model = CHECKS[name]
-    return dg.AssetCheckSpec(
-        name,
-        asset=asset_key(model.asset),
-        description=model.description,
+def _spec(model: SqlModel) -> dg.AssetCheckSpec:
+    return night_check(
+        model.name,
+        asset_key(model.asset),
+        model.description,
         additional_deps=[asset_key(table) for table in sorted(model.depends_on - {model.asset} - WRITTEN_BY_PYTHON)],
         blocking=model.blocking,
         metadata={"sql": dg.MetadataValue.md(f"```sql\n{model.sql}\n```")},
-        partitions_def=nights,
     )
 
 
@@ -47,7 +37,7 @@ def _query(model: SqlModel, night: date) -> str:
 
 
 @noted
-@dg.multi_asset_check(specs=_specs(), pool="duckdb", can_subset=True)
+@dg.multi_asset_check(specs=[_spec(model) for model in CHECKS.values()], pool="duckdb", can_subset=True)
 def custody_checks(context: dg.AssetCheckExecutionContext, deployment: Deployment) -> Iterator[dg.AssetCheckResult]:
     """Each check selects the offending rows of the night. It passes if there are none."""
     night = night_of(context)
@@ -66,9 +56,5 @@ def custody_checks(context: dg.AssetCheckExecutionContext, deployment: Deploymen
                 asset_key=key.asset_key,
                 passed=not offending,
                 severity=dg.AssetCheckSeverity.ERROR if model.blocking else dg.AssetCheckSeverity.WARN,
-                metadata={
-                    "offending_rows": len(offending),
-                    **offending_rows(offending),
-                    **({"query": dg.MetadataValue.md(_query(model, night))} if offending else {}),
-                },
+                metadata=offending_rows(offending, _query(model, night)),
             )

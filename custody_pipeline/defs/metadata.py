@@ -194,12 +194,13 @@ def code_reference(path: Path) -> dict[str, Any]:
         return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[where])}
 
 
-def offending_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The first rows that a check found, as a table; nothing if it found none."""
+def offending_rows(rows: list[dict[str, Any]], query: str) -> dict[str, Any]:
+    """The number of rows that a check found; if there are any, the first as a table, and `query`, which shows all."""
     shown = [
         {name: escaped(str(value)[:PREVIEW_CHARACTERS]) for name, value in row.items()} for row in rows[:OFFENDING_ROWS]
     ]
-    return {"first of them": _table(shown)} if shown else {}
+    more = {"first of them": _table(shown), "query": dg.MetadataValue.md(query)} if shown else {}
+    return {"offending_rows": len(rows), **more}
 
 
 def preview(

@@ -29,7 +29,6 @@ nightly_custody = dg.define_asset_job(
     selection=NIGHT,
     description="One night: collect, model, check, publish.",
     tags=_RETRIED,
-    executor_def=dg.in_process_executor,
 )
 
 recheck_custody = dg.define_asset_job(
@@ -38,7 +37,6 @@ recheck_custody = dg.define_asset_job(
     description="Run a night again: its sources may have grown, or a gap may close. Unchanged nights publish nothing.",
     # In the queue of runs and in the pools: yesterday's night waits only for the step of a recheck that is under way.
     tags={"dagster/priority": "-1", RECHECK_TAG: "true", **_RETRIED},
-    executor_def=dg.in_process_executor,
 )
 
 every_night = dg.build_schedule_from_partitioned_job(

@@ -2,12 +2,14 @@
 
 Every UTC day has 24 hours. A call over midnight belongs to the day on which it began.
 
-Belongs here: the partitions and the night of a run. Does not: the steps of a night.
+Belongs here: the partitions, the night of a run, checks by night. Does not: the steps of a night.
 """
 
 from __future__ import annotations
 
+import warnings
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
@@ -31,6 +33,14 @@ def settings_at_import() -> Settings:
 nights = dg.DailyPartitionsDefinition(
     start_date=(settings_at_import().first_night or FIRST_PARTITION).isoformat(), timezone="UTC"
 )
+
+
+def night_check(name: str, asset: dg.AssetKey, description: str, **more: Any) -> dg.AssetCheckSpec:
+    """The spec of a check that has a result for each night."""
+    with warnings.catch_warnings():
+        # Dagster marks partitioned checks as a preview. A check without its night would mean nothing.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return dg.AssetCheckSpec(name, asset=asset, description=description, partitions_def=nights, **more)
 
 
 def night_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> date:

@@ -5,7 +5,6 @@ files (publish).
 """
 
 import time
-import warnings
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
@@ -16,7 +15,7 @@ from custody_pipeline.alerts.dispatch import AlertRun, channels_of, send_alerts
 from custody_pipeline.defs.failures import CUT, failing_step, leave_exception, noted
 from custody_pipeline.defs.metadata import cost, offending_rows, seal_metadata
 from custody_pipeline.defs.modelled import MODELS, asset_key, require_made
-from custody_pipeline.defs.partitions import night_of, nights
+from custody_pipeline.defs.partitions import night_check, night_of, nights
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.evidence.cut.manifest import REPORT as SEALED_REPORT
 from custody_pipeline.evidence.cut.manifest import CutError
@@ -30,6 +29,7 @@ from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.night import publish as publish_night
 from custody_pipeline.operations.night_report import REPORT
 from custody_pipeline.operations.witnesses import ask_all
+from custody_pipeline.publish.current_copies import Publication
 from custody_pipeline.publish.live import live_key
 from custody_pipeline.publish.publication import PublishError
 from custody_pipeline.publish.read_sealed import differing_copies, differing_files, read_sealed
@@ -101,25 +101,7 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
         "complete": publication.complete,
         "content_sha256": publication.content_sha256,
     }
-    for table in PUBLISHED_TABLES:
-        files = {file.format: file for file in publication.files if file.table_name == table}
-        metadata: dict[str, Any] = {f"{name} uri": file.uri for name, file in files.items()}
-        metadata |= {f"{name} sha256": file.sha256 for name, file in files.items()}
-        metadata["bytes"] = sum(file.bytes for file in files.values())
-        rows = max((file.rows for file in files.values()), default=0)
-        yield dg.MaterializeResult(
-            asset_key=_key(table),
-            metadata={**common, **metadata, "dagster/row_count": rows, "dagster/partition_row_count": rows},
-        )
-    for table in LIVE_TABLES:
-        place = S3Location.parse(deployment.settings.require("publish_url"))
-        yield dg.MaterializeResult(
-            asset_key=_key(table),
-            metadata={
-                f"{top} uri": str(place / live_key(table, f"{table}.{suffix}", night.day))
-                for suffix, top in TOPS.items()
-            },
-        )
+    yield from _tables(deployment, publication, common)
     with failing_step(CutError, NoteError, TimestampError):
         sealed = read_sealed(deployment.settings, night.day)
     yield dg.MaterializeResult(
@@ -144,26 +126,34 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
     )
 
 
-def _check_specs() -> list[dg.AssetCheckSpec]:
-    with warnings.catch_warnings():
-        # Dagster marks partitioned checks as a preview. A check without its night would mean nothing.
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        copies = [
-            dg.AssetCheckSpec(
-                COPIES,
-                asset=_key(table),
-                description="Every current copy has the size, SHA-256 and rows that the newest signed cut states.",
-                partitions_def=nights,
-            )
-            for table in PUBLISHED_TABLES
-        ]
-        files = dg.AssetCheckSpec(
-            FILES,
-            asset=CUT,
-            description="The cut's own keys signed it, and each of its files lies on S3 in its sealed size.",
-            partitions_def=nights,
+def _tables(
+    deployment: Deployment, publication: Publication, common: dict[str, Any]
+) -> Iterator[dg.MaterializeResult[None]]:
+    for table in PUBLISHED_TABLES:
+        files = {file.format: file for file in publication.files if file.table_name == table}
+        metadata: dict[str, Any] = {f"{name} uri": file.uri for name, file in files.items()}
+        metadata |= {f"{name} sha256": file.sha256 for name, file in files.items()}
+        metadata["bytes"] = sum(file.bytes for file in files.values())
+        rows = max((file.rows for file in files.values()), default=0)
+        yield dg.MaterializeResult(
+            asset_key=_key(table),
+            metadata={**common, **metadata, "dagster/row_count": rows, "dagster/partition_row_count": rows},
         )
-        return [*copies, files]
+    place = S3Location.parse(deployment.settings.require("publish_url"))
+    for table in LIVE_TABLES:
+        uris = {top: place / live_key(table, f"{table}.{suffix}", publication.night) for suffix, top in TOPS.items()}
+        yield dg.MaterializeResult(
+            asset_key=_key(table), metadata={f"{top} uri": str(uri) for top, uri in uris.items()}
+        )
+
+
+def _check_specs() -> list[dg.AssetCheckSpec]:
+    copies = "Every current copy has the size, SHA-256 and rows that the newest signed cut states."
+    files = "The cut's own keys signed it, and each of its files lies on S3 in its sealed size."
+    return [
+        *(night_check(COPIES, _key(table), copies) for table in PUBLISHED_TABLES),
+        night_check(FILES, CUT, files),
+    ]
 
 
 @noted
@@ -185,9 +175,7 @@ def published_checks(context: dg.AssetCheckExecutionContext, deployment: Deploym
             passed=not wrong,
             metadata={
                 "compared with": f"{settings.publish_url}/{cut.prefix}cut.json",
-                "offending_rows": len(wrong),
-                **offending_rows(wrong),
-                **({"query": dg.MetadataValue.md(command)} if wrong else {}),
+                **offending_rows(wrong, command),
             },
         )
 

@@ -77,7 +77,6 @@ retention = dg.define_asset_job(
     "retention",
     selection=dg.AssetSelection.assets(KEY),
     description="Erase what the retention policy no longer keeps, and what waited for a hold that ended.",
-    executor_def=dg.in_process_executor,
 )
 
 

@@ -60,7 +60,6 @@ rolling_fixity = dg.define_asset_job(
     "rolling_fixity",
     selection=dg.AssetSelection.assets(KEY),
     description="Read the recordings with the oldest check again, at most CUSTODY_FIXITY_BYTES a night.",
-    executor_def=dg.in_process_executor,
 )
 
 

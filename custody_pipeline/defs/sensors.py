@@ -53,7 +53,6 @@ capture_events = dg.define_asset_job(
     "capture_events",
     selection=dg.AssetSelection.assets(live_captures),
     description="Read the conversations that waiting events name.",
-    executor_def=dg.in_process_executor,
 )
 
 

@@ -69,6 +69,10 @@ def test_every_schedule_sensor_and_job_says_what_it_is_for() -> None:
         assert found.description, found.name
 
 
+def test_every_job_runs_its_steps_in_one_process() -> None:
+    assert {job.executor_def for job in defs.resolve_all_job_defs()} == {dg.in_process_executor}
+
+
 def test_every_table_says_what_it_is_and_what_its_columns_mean() -> None:
     for key, spec in specs().items():
         assert spec.description, key
