@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -42,6 +43,9 @@ NEIGHBOURS = timedelta(days=7)
 """A night knows the recordings of nights at most this far away: its lists name recordings of the nights around it."""
 
 _IN_FLIGHT = 16
+
+_READ_SECONDS = 3600.0
+"""A copy that was wanted within this time may still be read."""
 
 _TOGETHER = "acts/together/"
 
@@ -109,10 +113,15 @@ class Nights:
         with FileLock(folder / "lock"):
             for _ in in_order(copy, [path for path, copy in places.items() if not copy.exists()], workers=_IN_FLIGHT):
                 pass
-            # Only the copy of each object's newest version stays, and no part that a killed process left.
-            ours = {copy.name.split(".", 1)[0]: copy.name for copy in places.values()}
+            # Another process of this home may be reading the copy of an older version, or of a newer one.
+            ours = {copy.name.split(".", 1)[0]: copy for copy in places.values()}
+            for used in ours.values():
+                used.touch()
             for old in folder.glob("*.parquet*"):
-                if ours.get(old.name.split(".", 1)[0], old.name) != old.name:
+                if (
+                    ours.get(old.name.split(".", 1)[0], old) != old
+                    and old.stat().st_mtime < time.time() - _READ_SECONDS
+                ):
                     old.unlink()
         return sorted(places.values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -382,10 +383,23 @@ def test_what_a_killed_copy_left_goes_with_the_next_one(settings: Settings) -> N
     for path in (told, left):
         path.parent.mkdir(parents=True)
         path.touch()
+        os.utime(path, (1, 1))
     Nights.of(at.settings).shared_copies()
     assert queues(at) == ["Sales"]
     assert not told.exists()
     assert not left.exists()
+
+
+def test_a_copy_stays_while_another_process_of_the_home_may_be_reading_it(settings: Settings) -> None:
+    at = worker(settings, "home")
+    run(at, "Sales")
+    (older,) = Nights.of(settings).shared_copies()
+    run(at, "Help")
+    (newer,) = Nights.of(settings).shared_copies()
+    assert older.exists()
+    os.utime(older, (1, 1))
+    assert Nights.of(settings).shared_copies() == [newer]
+    assert not older.exists()
 
 
 def test_there_is_no_one_warehouse_of_several_workers(settings: Settings) -> None:
