@@ -17,6 +17,7 @@ from custody_pipeline.cli.shared import (
     Json,
     answer,
     app,
+    numbered,
     say,
     settings_of_environment,
     with_servers_of_demo,
@@ -184,7 +185,8 @@ def _lines_of(found: Found, home: Path, published: str | None) -> list[str]:
 def _what(request: Request) -> str:
     if request.forget_key:
         return f"the key of {request.nights[0]}, and with it all that it opens; rows stay"
-    return f"{len(request.conversations)} conversations, {len(request.recordings)} recordings"
+    conversations, recordings = len(request.conversations), len(request.recordings)
+    return f"{numbered(conversations, 'conversation')}, {numbered(recordings, 'recording')}"
 
 
 def outcome_lines(outcome: Outcome) -> list[str]:

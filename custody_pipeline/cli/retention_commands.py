@@ -16,6 +16,7 @@ from custody_pipeline.cli.shared import (
     Json,
     answer,
     app,
+    numbered,
     say,
     settings_of_environment,
     with_servers_of_demo,
@@ -106,9 +107,11 @@ def deadlines(settings: Settings) -> list[str]:
     places = [item for item in places_ending(settings, policy) if item.day <= near]
     late = [item for item in found if item.day <= today]
     soon = [item for item in found if today < item.day <= near]
-    lines = [f"retention: {len(late)} conversations are due, custody retention show"] if late else []
+    are = "is" if len(late) == 1 else "are"
+    lines = [f"retention: {numbered(len(late), 'conversation')} {are} due, custody retention show"] if late else []
     lines += [
-        f"retention: {number} conversations become due on {day} ({rule})" for day, rule, number in by_day(soon)[:3]
+        f"retention: {numbered(number, 'conversation')} become{'s' * (number == 1)} due on {day} ({rule})"
+        for day, rule, number in by_day(soon)[:3]
     ]
     return lines + [f"retention: {what} go on {day} ({rule})" for day, what, rule in by_day_and_place(places)[:3]]
 
