@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import Mock
 
+import duckdb
 import pytest
 from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
 
@@ -20,13 +21,14 @@ from custody_pipeline.cli.shared import print_json
 from custody_pipeline.evidence.reader import TargetError
 from custody_pipeline.forgetting.places import DamagedLinkError, sidecars_of
 from custody_pipeline.io import document_store
-from custody_pipeline.io.clock import http_date, night_in
+from custody_pipeline.io.clock import http_date, night_in, utc
 from custody_pipeline.io.document_store import BucketStore, DocumentTooLargeError, FolderStore
 from custody_pipeline.io.escaping import folded
 from custody_pipeline.io.http import retry_after
 from custody_pipeline.io.objects import fetch
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import write_whole
+from custody_pipeline.load.raw_tables import utc_cursor
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.landed import GoneError, Sources, landed_receipts
 from custody_pipeline.publish.readback import read_back
@@ -52,6 +54,19 @@ def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-11-02T10:00:00.000+0000", "2026-11-02T10:00Z", "2026-11-02T10:00+0530", "2026-11-02T10:00-05:00",
+        "2026-11-02T10:00", "2026-11-02T10:00:00", "2026-11-02 10:00:00.123456789Z", "2026-11-02", "2026-11-02T1:00Z",
+        "yesterday at ten:", "1767225600000", "",
+    ],
+)  # fmt: skip
+def test_the_models_read_a_moment_as_the_collector_does(written: str) -> None:
+    with duckdb.connect() as con:
+        assert utc_cursor(con).execute("SELECT utc_moment(?)", [written]).fetchone() == (utc(written),)
 
 
 @pytest.mark.usefixtures("far_from_utc")

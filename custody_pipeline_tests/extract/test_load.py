@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -272,6 +272,17 @@ def test_an_id_in_capitals_is_the_same_id(
     rows_of: Callable[..., list[Any]], resource: str, documents: Sequence[bytes], columns: str
 ) -> None:
     assert rows_of(resource, documents, columns) == [(SMALL, SMALL)]
+
+
+@pytest.mark.parametrize(
+    "interval", ["2026-11-02T00:00Z/2026-11-03T00:00Z", "2026-11-02T00:00:00 / 2026-11-03T00:00:00"]
+)
+def test_a_job_s_interval_is_read_however_it_is_written(con: DuckDBPyConnection, land: Land, interval: str) -> None:
+    query = {"action": "EXPORT", "agedConversationInterval": "", "conversationQuery": {"interval": interval}}
+    job = {"id": "j1", "state": "FULFILLED", "totalRecordings": 1, "recordingJobsQuery": query}
+    load(con, [land("export_jobs", json.dumps(job).encode())])
+    found = con.execute("SELECT document_state, interval_start::DATE, interval_end::DATE FROM raw.export_jobs")
+    assert found.fetchall() == [("ok", NIGHT, NIGHT + timedelta(days=1))]
 
 
 def test_one_entry_without_an_id_hides_none_of_the_others(con: DuckDBPyConnection, land: Land) -> None:

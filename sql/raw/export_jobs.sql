@@ -81,11 +81,11 @@ FROM landing_documents(
     LATERAL (
         SELECT string_split(
             coalesce(
-                document.recordingJobsQuery.agedConversationInterval,
+                nullif(document.recordingJobsQuery.agedConversationInterval, ''),
                 document.recordingJobsQuery.conversationQuery."interval"
             ), '/'
         ) AS moments
     ) AS asked,
     LATERAL (
-        SELECT utc_moment(asked.moments[1]) AS interval_start, utc_moment(asked.moments[2]) AS interval_end
+        SELECT utc_moment(trim(asked.moments[1])) AS interval_start, utc_moment(trim(asked.moments[2])) AS interval_end
     ) AS job
