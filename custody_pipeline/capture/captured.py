@@ -21,12 +21,14 @@ the bytes are no JSON or hold a newline), so that anyone can cut the exact bytes
 the request, so the content is at least as new), `conversation_sha256`, `conversation_bytes`, `conversation_state`
 (`ok`, `wrong_shape`, or a state of `extract.documents`), `event` (`event_id`, `topic`, `participant_id`,
 `recording_id`, `event_time`, `received_at`, `raw_sha256`: the event that led here), `participants` (a list of
-`participant_id`, `purpose`, `attributes`: text to text), `custom_attributes_sha256` and `custom_attributes_base64` (the
-answer of `/customattributes` as received; both null when not asked for or not offered), `conversation`.
+`participant_id`, `purpose`, `attributes`: text to text or null), `custom_attributes_sha256` and
+`custom_attributes_base64` (the answer of `/customattributes` as received; both null when not asked for or not offered),
+`conversation`.
 
 **Event** (`"kind": "custody.event/1"`): `event_id`, `change_id`, `topic`, `conversation_id`, `participant_id`,
-`recording_id`, `event_time`, `received_at`, `attributes` (text to text, or null), `raw_sha256`, `body_bytes`, `outcome`
-(`captured`, or why the conversation could not be read: `conversation_not_found`, `conversation_forbidden`, …), `body`.
+`recording_id`, `event_time`, `received_at`, `attributes` (text to text or null; null if the event has none),
+`raw_sha256`, `body_bytes`, `outcome` (`captured`, or why the conversation could not be read: `conversation_not_found`,
+`conversation_forbidden`, …), `body`.
 
 **Link** (`"kind": "custody.link/1"`): `conversation_id`, `recording_id`, `linked_at`, `audio` (`bucket`, `key`,
 `version_id`, `bytes`, `sha256`), `capture` (`uri`, `observed_at`, `conversation_sha256`, `document_sha256`: the newest
@@ -51,7 +53,7 @@ from typing import Any
 
 import orjson
 
-from custody_pipeline.capture.envelopes import CustodyEvent
+from custody_pipeline.capture.envelopes import CustodyEvent, texts_of
 from custody_pipeline.extract.documents import BYTE_ORDER_MARK, Document, document, without_halves
 from custody_pipeline.extract.verbatim import with_verbatim_tags
 from custody_pipeline.io.document_store import DocumentStore
@@ -111,14 +113,8 @@ def conversation_facts(conversation_id: str, received: Document) -> Conversation
 
 
 def _participant(leg: dict[str, Any]) -> dict[str, Any]:
-    attributes = leg.get("attributes") or {}
-    return {
-        "participant_id": leg.get("id"),
-        "purpose": leg.get("purpose"),
-        "attributes": {
-            key: value if isinstance(value, str) else orjson.dumps(value).decode() for key, value in attributes.items()
-        },
-    }
+    attributes = texts_of(leg.get("attributes") or {})
+    return {"participant_id": leg.get("id"), "purpose": leg.get("purpose"), "attributes": attributes}
 
 
 def write_capture(

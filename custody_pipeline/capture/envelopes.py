@@ -76,7 +76,7 @@ class CustodyEvent:
     conversation_id: str
     participant_id: str | None
     event_time: datetime | None
-    attributes: dict[str, str] | None
+    attributes: dict[str, str | None] | None
     recording_id: str | None
     raw_sha256: str
 
@@ -190,12 +190,20 @@ def _time(value: object) -> datetime | None:
     raise EnvelopeError("bad_event_time")
 
 
-def _attributes(value: object) -> dict[str, str] | None:
+def _attributes(value: object) -> dict[str, str | None] | None:
     if value is None:
         return None
     if not isinstance(value, dict) or len(value) > MAX_ATTRIBUTES:
         raise EnvelopeError("bad_attributes")
-    return {key: item if isinstance(item, str) else orjson.dumps(item).decode() for key, item in value.items()}
+    return texts_of(value)
+
+
+def texts_of(attributes: dict[str, Any]) -> dict[str, str | None]:
+    """Attributes as text: a value that is no text as its JSON, null as None."""
+    return {
+        key: value if isinstance(value, str | None) else orjson.dumps(value).decode()
+        for key, value in attributes.items()
+    }
 
 
 def _content_hash(*parts: object) -> str:

@@ -99,12 +99,12 @@ def test_an_event_without_an_id_has_one_from_its_content_whatever_the_order_of_i
     assert one.event_id.startswith("sha256:")
 
 
-def test_values_that_are_not_text_are_kept_as_json_text() -> None:
+def test_values_that_are_not_text_are_kept_as_json_text_and_null_is_none() -> None:
     odd = {"number": 7, "flag": True, "nothing": None, "text": "007", "object": {"a": 1}}
     assert parse(BODY | {"attributes": odd}).attributes == {
         "number": "7",
         "flag": "true",
-        "nothing": "null",
+        "nothing": None,
         "text": "007",
         "object": '{"a": 1}',
     }

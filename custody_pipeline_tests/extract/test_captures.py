@@ -46,9 +46,9 @@ SEEN = datetime(2026, 11, 2, 10, 5, tzinfo=UTC)
 def test_a_capture_and_its_event_are_loaded_with_typed_attributes_as_text(
     tmp_path: Path, answer: bytes | None, typed: list[tuple[str, str | None]] | None
 ) -> None:
-    store, body = FolderStore(tmp_path / "captures"), attribute_event()
+    store, body = FolderStore(tmp_path / "captures"), attribute_event().replace(b'"yes"', b'"yes", "Cleared": null')
     event, content = parse_event(body), conversation(**{"Legal-Hold": "yes"})
-    content = content.replace(b'"yes"', b'"yes", "Version": 1.10')
+    content = content.replace(b'"yes"', b'"yes", "Version": 1.10, "Cleared": null')
     facts = conversation_facts(CONVERSATION, document(content))
     write_capture(store, Reading(CONVERSATION, SEEN, content, answer), facts, event, SEEN)
     write_event(store, event, body, received_at=SEEN, start=facts.start, outcome="captured")
@@ -64,11 +64,11 @@ def test_a_capture_and_its_event_are_loaded_with_typed_attributes_as_text(
         assert con.execute("SELECT source_uri[:14] FROM raw.captures").fetchone() == ("captures/date=",)
         told = con.execute("SELECT outcome, recording_id, attributes FROM raw.conversation_events").fetchall()
     assert [(leg["participant_id"], leg["attributes"]) for leg in participants] == [
-        (PARTICIPANT, {"Legal-Hold": "yes", "Version": "1.10"})
+        (PARTICIPANT, {"Legal-Hold": "yes", "Version": "1.10", "Cleared": None})
     ]
     found = None if attributes is None else [(item["key"], item["value"]) for item in attributes]
     assert found == typed
-    assert told == [("captured", None, {"Legal-Hold": "yes"})]
+    assert told == [("captured", None, {"Legal-Hold": "yes", "Cleared": None})]
 
 
 def test_an_event_of_a_conversation_that_could_not_be_read_is_of_the_conversations_night(tmp_path: Path) -> None:
