@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import itertools
 import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -20,12 +24,12 @@ from custody_pipeline.capture.captured import captured_addresses
 from custody_pipeline.cli.shared import print_json
 from custody_pipeline.evidence.reader import TargetError
 from custody_pipeline.forgetting.places import DamagedLinkError, sidecars_of
-from custody_pipeline.io import document_store
+from custody_pipeline.io import document_store, objects
 from custody_pipeline.io.clock import http_date, night_in, utc
 from custody_pipeline.io.document_store import BucketStore, DocumentTooLargeError, FolderStore
 from custody_pipeline.io.escaping import folded
 from custody_pipeline.io.http import retry_after
-from custody_pipeline.io.objects import fetch
+from custody_pipeline.io.objects import Stored, UploadError, copy_object, fetch, put_bytes
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.load.raw_tables import utc_cursor
@@ -163,6 +167,32 @@ def test_an_answer_that_breaks_off_is_an_error_of_the_target(failure: Exception)
         with pytest.raises(TargetError, match="s3://b/data/x"):
             stream.read(1)
     body.close.assert_called_once()
+
+
+@pytest.mark.parametrize("write", ["put", "copy"])
+@pytest.mark.parametrize(
+    ("found", "expected"), [(b"1", None), (b"2", "other bytes|not hold the same"), (None, "no other|not hold")]
+)
+def test_an_object_that_another_process_is_writing_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, write: str, found: bytes | None, expected: str | None
+) -> None:
+    monkeypatch.setattr(objects, "UNFINISHED_SECONDS", 0.3)
+    conflict = ClientError(_answer("ConditionalRequestConflict", 409), "PutObject")
+    absent: Any = ClientError(_answer("404", 404), "HeadObject")
+    checksum = base64.b64encode(hashlib.sha256(found or b"").digest()).decode()
+    there = {"ContentLength": 1, "ETag": '"1"', "ChecksumSHA256": checksum}
+    answers = itertools.repeat(absent) if found is None else iter([absent, there])
+    client: Any = Mock(
+        put_object=Mock(side_effect=conflict),
+        copy_object=Mock(side_effect=conflict),
+        head_object=Mock(side_effect=answers),
+    )
+    source, to = Stored(S3Location("b", "s"), hashlib.sha256(b"1").hexdigest(), 1, "", None), S3Location("b", "k")
+    with pytest.raises(UploadError, match=expected) if expected else nullcontext():
+        if write == "put":
+            put_bytes(client, b"1", to, once=True)
+        else:
+            copy_object(client, source, to, once=True)
 
 
 def test_an_object_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:

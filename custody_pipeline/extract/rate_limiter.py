@@ -1,4 +1,7 @@
-"""How many requests the Genesys Cloud API takes in a minute."""
+"""How many requests the Genesys Cloud API takes in a minute.
+
+Belongs here: when the next request may be sent. Does not: whether a request is repeated (genesys.py).
+"""
 
 from __future__ import annotations
 

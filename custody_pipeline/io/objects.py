@@ -46,6 +46,8 @@ NO_LOCK = {
 """S3's codes for an object or bucket without a lock. Other errors do not tell whether there is a lock."""
 REFUSED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 """S3's codes for a request whose condition (`If-Match`, `If-None-Match`) is false."""
+UNFINISHED_SECONDS = 10.0
+"""For this time, an object is waited for that another process is writing."""
 _OF_PART: tuple[Literal["ETag"], Literal["ChecksumSHA256"]] = ("ETag", "ChecksumSHA256")
 PARTIAL = ".partial"
 _CHUNK = 1 << 20
@@ -176,11 +178,12 @@ def copy_object(client: S3Client, source: Stored, to: S3Location, *, once: bool 
             # S3 states the checksum of the copy; not every compatible store does.
             if source.sha256 and copied.get("ChecksumSHA256") == _base64(source.sha256):
                 return Stored(to, source.sha256, source.bytes, copied["ETag"], version)
+        # Name the copied version: another home may have put another one there since.
+        copy = head(client, to, version)
     except ClientError as error:
         if not once or error_code(error) not in REFUSED:
             raise
-    # Name the copied version: another home may have put another one there since.
-    copy = head(client, to, version)
+        copy = _of_another(client, to)
     if copy is None or copy.bytes != source.bytes or (source.sha256 and digest(client, copy) != source.sha256):
         raise UploadError(f"{to} does not hold the same bytes as {source.location}")
     return Stored(to, source.sha256, source.bytes, copy.etag, version or copy.version_id)
@@ -376,9 +379,25 @@ def _compare(client: S3Client, to: S3Location, expected: str, answered: str | No
         )
 
 
+def _of_another(client: S3Client, at: S3Location) -> Stored | None:
+    """The object that refused a write. S3 also refuses one (409) while another write is not finished."""
+    # The import takes longer than some commands.
+    from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
+
+    waiting = Retrying(
+        retry=retry_if_result(lambda found: found is None),
+        wait=wait_exponential(0.1, max=2),
+        stop=stop_after_delay(UNFINISHED_SECONDS),
+        retry_error_callback=lambda _: None,
+    )
+    return waiting(head, client, at)
+
+
 def _same_or_occupied(client: S3Client, to: S3Location, sha256: str) -> Stored:
-    there = head(client, to)
-    if there is None or digest(client, there) != sha256:
+    there = _of_another(client, to)
+    if there is None:
+        raise UploadError(f"{to}: S3 refused the write, and no other one put an object there; run again")
+    if digest(client, there) != sha256:
         raise OccupiedError(f"{to}: there is an object with other bytes; it was not touched")
     return Stored(to, sha256, there.bytes, there.etag, there.version_id)
 
