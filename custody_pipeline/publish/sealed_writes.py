@@ -179,7 +179,8 @@ class SealedWrites:
         checkpoint = more(found[0])
         copy = self.place / cosigned_path(checkpoint.head.size)
         put_bytes(self.client, checkpoint.note.data, copy, ContentType=_NOTE)
-        put_bytes(self.client, checkpoint.note.data, self.place / HEAD, ContentType=_NOTE, IfMatch=found[1])
+        if not self._put_head_if(checkpoint, {"IfMatch": found[1]}):
+            raise UploadError(f"{self.place / HEAD}: another head was put meanwhile; run the command again")
         return checkpoint
 
     def log_head(self) -> tuple[bytes, str] | None:

@@ -29,8 +29,11 @@ from custody_pipeline.evidence.reader import CLAIM_BYTES, TargetError
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
+from custody_pipeline.io.objects import UploadError
+from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.publish.claims import SealingError
+from custody_pipeline.publish.sealed_writes import SealedWrites
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.forked import forked
 from custody_pipeline_tests.publish.homes import BUCKET, Home, write_keys
@@ -544,3 +547,15 @@ def test_the_claim_adds_four_writes_to_a_seal_and_a_copy_of_each_file(memory_s3:
     }
     into_cut = Counter(name for name, path in client.requests if path.startswith("cuts/"))
     assert into_cut == {"list": 1, "head_object": 2, "copy_object": files, "put_object": 4}
+
+
+def test_a_cosignature_of_a_head_that_another_home_replaced_says_what_to_do() -> None:
+    def put(**request: Any) -> Any:
+        if "IfMatch" in request:
+            raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "PutObject")
+        return {"ETag": '"1"', "ChecksumSHA256": request["ChecksumSHA256"]}
+
+    client = Mock(get_object=Mock(return_value={"Body": BytesIO(b"head"), "ETag": '"0"'}), put_object=put)
+    cosigned = Mock(head=Mock(size=1), note=Mock(data=b"head and more"))
+    with pytest.raises(UploadError, match="s3://b/log/checkpoint: another head was put meanwhile; run the command"):
+        SealedWrites(client, S3Location("b")).replace_head(lambda _: cosigned)
