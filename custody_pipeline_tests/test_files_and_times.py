@@ -120,16 +120,17 @@ def test_a_file_that_cannot_be_replaced_leaves_no_draft(tmp_path: Path) -> None:
 
 
 class Conflict:
-    """Answers each put with 409. `there`: whether the object exists."""
+    """Answers each put with 409. `there`: whether the object exists, the second time that S3 is asked."""
 
     def __init__(self, there: bool) -> None:
-        self.there = there
+        self.there, self.asked = there, 0
 
     def put_object(self, **_: Any) -> Any:
         raise ClientError(_answer("ConditionalRequestConflict", 409), "PutObject")
 
     def head_object(self, **_: Any) -> Any:
-        if not self.there:
+        self.asked += 1
+        if not self.there or self.asked < 2:
             raise ClientError(_answer("404", 404), "HeadObject")
         return {"ContentLength": 1, "ETag": '"1"'}
 
@@ -138,7 +139,8 @@ def _answer(code: str, status: int) -> Any:
     return {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
 
 
-def test_a_conflict_does_not_say_that_a_document_is_kept() -> None:
+def test_a_conflict_does_not_say_that_a_document_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "UNFINISHED_SECONDS", 0.3)
     assert not BucketStore(cast("S3Client", Conflict(there=True)), S3Location("b")).create("k", b"1")
     with pytest.raises(ClientError, match="Conflict"):
         BucketStore(cast("S3Client", Conflict(there=False)), S3Location("b")).create("k", b"1")

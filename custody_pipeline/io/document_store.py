@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from botocore.exceptions import ClientError
 
-from custody_pipeline.io.objects import get_object, head, listed, put_bytes
+from custody_pipeline.io.objects import get_object, listed, put_bytes, written_by_another
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import sync_folder
 
@@ -119,9 +119,9 @@ class BucketStore:
         try:
             put_bytes(self._s3, content, self._root / key, ContentType="application/json", IfNoneMatch="*")
         except ClientError as error:
-            # A conflict with another request (409) does not tell whether that one stored an object.
+            # A conflict with another request (409) does not tell whether that one stores an object.
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            if status == 412 or (status == 409 and head(self._s3, self._root / key) is not None):
+            if status == 412 or (status == 409 and written_by_another(self._s3, self._root / key) is not None):
                 return False
             raise
         return True

@@ -183,7 +183,7 @@ def copy_object(client: S3Client, source: Stored, to: S3Location, *, once: bool 
     except ClientError as error:
         if not once or error_code(error) not in REFUSED:
             raise
-        copy = _of_another(client, to)
+        copy = written_by_another(client, to)
     if copy is None or copy.bytes != source.bytes or (source.sha256 and digest(client, copy) != source.sha256):
         raise UploadError(f"{to} does not hold the same bytes as {source.location}")
     return Stored(to, source.sha256, source.bytes, copy.etag, version or copy.version_id)
@@ -379,7 +379,7 @@ def _compare(client: S3Client, to: S3Location, expected: str, answered: str | No
         )
 
 
-def _of_another(client: S3Client, at: S3Location) -> Stored | None:
+def written_by_another(client: S3Client, at: S3Location) -> Stored | None:
     """The object that refused a write. S3 also refuses one (409) while another write is not finished."""
     # The import takes longer than some commands.
     from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
@@ -394,7 +394,7 @@ def _of_another(client: S3Client, at: S3Location) -> Stored | None:
 
 
 def _same_or_occupied(client: S3Client, to: S3Location, sha256: str) -> Stored:
-    there = _of_another(client, to)
+    there = written_by_another(client, to)
     if there is None:
         raise UploadError(f"{to}: S3 refused the write, and no other one put an object there; run again")
     if digest(client, there) != sha256:
