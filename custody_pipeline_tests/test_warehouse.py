@@ -20,7 +20,7 @@ from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError,
 from custody_pipeline.warehouse.kept_open import kept_open
 from custody_pipeline.warehouse.snapshot import SnapshotError, snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import SqlModel, read_model
-from custody_pipeline.warehouse.sql_text import table_columns
+from custody_pipeline.warehouse.sql_text import create_table, table_columns
 from custody_pipeline_tests import ready_warehouse
 
 DAYS = [date(2026, 11, day) for day in (1, 2, 3)]
@@ -133,6 +133,14 @@ def test_a_step_that_fails_leaves_no_connection_to_the_next(settings: Settings) 
         assert_free(settings, con)
         with Warehouse(settings).open() as con:
             assert table_columns(con, "raw.half") == {}
+
+
+def test_columns_that_an_earlier_version_lacks_come_in_their_order(settings: Settings) -> None:
+    columns = dict.fromkeys(("first", "sequence", "third", "fourth", "fifth", "sixth"), "VARCHAR")
+    with Warehouse(settings).open() as con:
+        for known in ({"first": "VARCHAR"}, columns, columns):
+            create_table(con, "raw.grown", known)
+        assert list(table_columns(con, "raw.grown")) == list(columns)
 
 
 def test_two_threads_take_turns_at_a_warehouse_that_is_kept_open(settings: Settings) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from custody_pipeline.warehouse.sql_files import SQL_DIR, create_macros, read_select
-from custody_pipeline.warehouse.sql_text import quoted, table_columns
+from custody_pipeline.warehouse.sql_text import create_table, table_columns
 
 # Raw tables by the function that collects them. fetch_failures and extraction_receipts come with every group.
 RAW_TABLES: dict[str, tuple[str, ...]] = {
@@ -59,19 +59,13 @@ def create_raw_tables(con: duckdb.DuckDBPyConnection, tables: Iterable[str] | No
 
 
 def _fit_columns(cursor: duckdb.DuckDBPyConnection, table: str, given: dict[str, str]) -> None:
-    there = table_columns(cursor, f"raw.{table}")
-    if not there:
-        columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in given.items())
-        cursor.execute(f"CREATE TABLE raw.{table} ({columns})")
-        return
-    for name, kind in given.items():
-        if name not in there:
-            cursor.execute(f"ALTER TABLE raw.{table} ADD COLUMN {quoted(name)} {kind}")
-        elif there[name] != kind:
+    for name, kind in table_columns(cursor, f"raw.{table}").items():
+        if kind != given.get(name, kind):
             raise RawSchemaError(
-                f"raw.{table}.{name} is {there[name]} in the warehouse and {kind} in sql/raw/{table}.sql: "
+                f"raw.{table}.{name} is {kind} in the warehouse and {given[name]} in sql/raw/{table}.sql: "
                 "load into a new warehouse from the landing files"
             )
+    create_table(cursor, f"raw.{table}", given)
 
 
 @cache

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from custody_pipeline.warehouse.sql_text import create_table
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -308,10 +310,7 @@ def write_reasons(con: duckdb.DuckDBPyConnection) -> None:
     """Write the catalogue to `staging.reasons`, where SQL reads it."""
     columns = dict.fromkeys(("reason", "sentence", "severity", "recoverable", "next_action", "recheck"), "VARCHAR")
     columns["explains"] = "VARCHAR[]"
-    con.execute(f"CREATE TABLE IF NOT EXISTS staging.reasons ({', '.join(map(' '.join, columns.items()))})")
-    # A warehouse of an earlier version has fewer columns.
-    for name in ("recheck", "explains"):
-        con.execute(f"ALTER TABLE staging.reasons ADD COLUMN IF NOT EXISTS {name} {columns[name]}")
+    create_table(con, "staging.reasons", columns)
     rows = [
         (one.code, one.sentence, one.severity, one.recoverable, one.next_action, one.recheck, list(one.explains))
         for one in REASONS

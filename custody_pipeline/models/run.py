@@ -28,7 +28,7 @@ from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 from custody_pipeline.warehouse.erasures import write_erasures
 from custody_pipeline.warehouse.ledger import Actor, append_joins
 from custody_pipeline.warehouse.sql_files import SQL_DIR, SqlModel, declared_columns, models_sha256, query, read_model
-from custody_pipeline.warehouse.sql_text import literal, quoted, rows_of, table_columns, transaction
+from custody_pipeline.warehouse.sql_text import create_table, literal, quoted, rows_of, table_columns, transaction
 
 LAG_HOURS = 72
 
@@ -141,26 +141,18 @@ def refresh_events(con: duckdb.DuckDBPyConnection, night: date, *, about_night_a
     model = read_model(SQL_DIR / "custody" / "custody_events.sql")
     if not table_columns(con, model.key):
         return  # no night was modelled yet
-    params = model_params(model)
+    params, end = model_params(model), night + timedelta(days=1)
     with suppress(duckdb.BinderException):
-        _refresh_events(con, model, night, params, about_night_alone=about_night_alone)
-
-
-def _refresh_events(
-    con: duckdb.DuckDBPyConnection, model: SqlModel, night: date, params: Mapping[str, Any], *, about_night_alone: bool
-) -> None:
-    if not about_night_alone:
-        replace_window(con, model, night, night + timedelta(days=1), params)
-        return
-    show(con, model.depends_on)
-    with reading(con, night, night + timedelta(days=1)) as warehouse:
-        _fit_table(con, model, params, warehouse)
-        with transaction(con):
-            table = f"{warehouse}.{model.key}"
-            con.execute(f"DELETE FROM {table} WHERE partition_date = ? AND conversation_id = ''", [night])
-            con.execute(
-                f"INSERT INTO {table} BY NAME SELECT * FROM (\n{model.sql}\n) WHERE conversation_id = ''", params
-            )
+        if not about_night_alone:
+            replace_window(con, model, night, end, params)
+            return
+        show(con, model.depends_on)
+        with reading(con, night, end) as warehouse:
+            _fit_table(con, model, params, warehouse)
+            with transaction(con):
+                table = f"{warehouse}.{model.key}"
+                con.execute(f"DELETE FROM {table} WHERE partition_date = ? AND conversation_id = ''", [night])
+                con.execute(f"INSERT INTO {table} BY NAME FROM (\n{model.sql}\n) WHERE conversation_id = ''", params)
 
 
 def add_events(con: duckdb.DuckDBPyConnection, night: date, since: datetime) -> None:
@@ -309,11 +301,7 @@ def _fit_table(con: duckdb.DuckDBPyConnection, model: SqlModel, params: Mapping[
                 f"drop the table and run the nights again (raw has everything), or restore the type"
             )
     with transaction(con):
-        if not there:
-            columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in output.items())
-            con.execute(f"CREATE TABLE {table} ({columns})")
-        for name in output if there and there.keys() != output.keys() else ():
-            con.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quoted(name)} {output[name]}")
+        create_table(con, table, output)
         # A table that came from other nights has the columns, but not their comments.
         comment_on(con, "TABLE", model, list(output), table)
 

@@ -135,7 +135,7 @@ def append_acts(con: duckdb.DuckDBPyConnection, actor: Actor, acts: Iterable[Act
         ]
         # One statement for many rows: single rows take DuckDB 5 ms each.
         con.execute(
-            f"INSERT INTO raw.acts SELECT unnest($rows::STRUCT({kinds})[], recursive := true)",
+            f"INSERT INTO raw.acts BY NAME SELECT unnest($rows::STRUCT({kinds})[], recursive := true)",
             {"rows": [{name: row[name] for name in _COLUMNS} for row in rows]},
         )
 

@@ -36,11 +36,14 @@ def table_columns(con: duckdb.DuckDBPyConnection, key: str) -> dict[str, str]:
 
 
 def create_table(con: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, str]) -> None:
-    """Create a table of columns (name → type) if it is not there, and add the columns that an earlier version lacks."""
-    declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-    con.execute(f"CREATE TABLE IF NOT EXISTS {table} ({declared})")
-    for name in columns.keys() - table_columns(con, table).keys():
-        con.execute(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
+    """Create a table of columns (name → type), or add the columns that an earlier version lacks, in this order."""
+    there = table_columns(con, table)
+    if not there:
+        declared = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items())
+        con.execute(f"CREATE TABLE {table} ({declared})")
+        return
+    for name in [name for name in columns if name not in there]:
+        con.execute(f"ALTER TABLE {table} ADD COLUMN {quoted(name)} {columns[name]}")
 
 
 def rows_of(con: duckdb.DuckDBPyConnection, sql: str, values: object = None) -> list[dict[str, Any]]:
