@@ -27,8 +27,8 @@ the request, so the content is at least as new), `conversation_sha256`, `convers
 
 **Event** (`"kind": "custody.event/1"`): `event_id`, `change_id`, `topic`, `conversation_id`, `participant_id`,
 `recording_id`, `event_time`, `received_at`, `attributes` (text to text or null; null if the event has none),
-`raw_sha256`, `body_bytes`, `outcome` (`captured`, or why the conversation could not be read: `conversation_not_found`,
-`conversation_forbidden`, …), `body`.
+`event_state` (`ok`, or `duplicate_key` if the body has a name twice), `raw_sha256`, `body_bytes`, `outcome`
+(`captured`, or why the conversation could not be read: `conversation_not_found`, `conversation_forbidden`, …), `body`.
 
 **Link** (`"kind": "custody.link/1"`): `conversation_id`, `recording_id`, `linked_at`, `audio` (`bucket`, `key`,
 `version_id`, `bytes`, `sha256`), `capture` (`uri`, `observed_at`, `conversation_sha256`, `document_sha256`: the newest
@@ -54,7 +54,14 @@ from typing import Any
 import orjson
 
 from custody_pipeline.capture.envelopes import CustodyEvent, texts_of
-from custody_pipeline.extract.documents import BYTE_ORDER_MARK, Document, document, without_halves
+from custody_pipeline.extract.documents import (
+    BYTE_ORDER_MARK,
+    Document,
+    DocumentState,
+    document,
+    repeats_a_name,
+    without_halves,
+)
 from custody_pipeline.extract.verbatim import with_verbatim_tags
 from custody_pipeline.io.document_store import DocumentStore
 from custody_pipeline.io.encrypted_files import EncryptedFileError
@@ -100,14 +107,17 @@ def conversation_facts(conversation_id: str, received: Document) -> Conversation
     """Start and tags of a conversation; an unexpected document has a state and no facts."""
     if received.state != "ok":
         return Conversation(None, [], received.state.value)
-    parsed = orjson.loads(with_verbatim_tags(received.content))
+    content = received.content.removeprefix(BYTE_ORDER_MARK)
+    if repeats_a_name(content):
+        return Conversation(None, [], DocumentState.DUPLICATE_KEY.value)
+    parsed = orjson.loads(with_verbatim_tags(content))
     if not isinstance(parsed, dict) or str(parsed.get("id", conversation_id)).lower() != conversation_id:
         return Conversation(None, [], "wrong_shape")
     try:
         start = datetime.fromisoformat(parsed["startTime"])
         start = (start if start.tzinfo else start.replace(tzinfo=UTC)).astimezone(UTC)
         participants = [_participant(leg) for leg in parsed.get("participants") or []]
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return Conversation(None, [], "wrong_shape")
     return Conversation(start, participants, "ok")
 
@@ -160,6 +170,7 @@ def write_event(
         "conversation_id": event.conversation_id,
         **_event_fields(event, received_at),
         "attributes": event.attributes,
+        "event_state": event.state,
         "body_bytes": len(raw),
         "outcome": outcome,
     }

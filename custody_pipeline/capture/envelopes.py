@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from custody_pipeline.extract.documents import without_halves
+from custody_pipeline.extract.documents import DocumentState, repeats_a_name, without_halves
 from custody_pipeline.extract.verbatim import with_verbatim_tags
 
 RECORDING_CREATED = "conversation:recordings:created"
@@ -69,6 +69,8 @@ class CustodyEvent:
         attributes: participant data after the event, for an attribute event. Values that are not text are as written.
         recording_id: lower-case UUID, if the event names one.
         raw_sha256: hex SHA-256 of the body as received.
+        state: `duplicate_key` if the body has a name twice: then there are no attributes, and nobody knows which values
+            count.
     """
 
     event_id: str
@@ -79,6 +81,7 @@ class CustodyEvent:
     attributes: dict[str, str | None] | None
     recording_id: str | None
     raw_sha256: str
+    state: str = DocumentState.OK.value
 
     @property
     def change_id(self) -> str:
@@ -90,6 +93,7 @@ class CustodyEvent:
             self.event_time.isoformat() if self.event_time else None,
             self.attributes,
             self.recording_id,
+            *([] if self.state == DocumentState.OK else [self.raw_sha256]),
         )
 
 
@@ -106,7 +110,8 @@ def parse_event(raw: bytes) -> CustodyEvent:
         raise EnvelopeError("not_json") from None
     if not isinstance(document, dict):
         raise EnvelopeError("not_an_object")
-    return _recognise(document, hashlib.sha256(raw).hexdigest())
+    event = _recognise(document, hashlib.sha256(raw).hexdigest())
+    return replace(event, attributes=None, state=DocumentState.DUPLICATE_KEY.value) if repeats_a_name(raw) else event
 
 
 def _recognise(document: dict[str, Any], raw_sha256: str) -> CustodyEvent:

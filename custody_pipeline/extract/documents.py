@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -41,7 +42,7 @@ class DocumentState(StrEnum):
     TOO_DEEP = "too_deep"
     TRUNCATED = "truncated"
     TOO_LARGE = "too_large"
-    # Set while the fields are read: the first by sql/raw, the second by load/parsing.py.
+    # Set while the fields are read: the first by sql/raw and capture, the second by load/parsing.py.
     DUPLICATE_KEY = "duplicate_key"
     WRONG_SHAPE = "wrong_shape"
 
@@ -103,6 +104,19 @@ def without_halves(content: bytes) -> bytes:
         return content
     whole = _HALF.sub(lambda found: b"\\" + found[0] if found[1] else found[0], content)
     return content if whole == content else whole
+
+
+def repeats_a_name(content: bytes) -> bool:
+    """True if an object of a readable JSON text has a name twice. Which of the values counts is then unknown."""
+    repeated = False
+
+    def look(members: list[tuple[str, object]]) -> None:
+        nonlocal repeated
+        repeated = repeated or len(dict(members)) < len(members)
+
+    with suppress(RecursionError):
+        json.loads(without_halves(content), object_pairs_hook=look, parse_int=str, parse_float=str)
+    return repeated
 
 
 def _reason(content: bytes, error: orjson.JSONDecodeError) -> DocumentState:

@@ -110,6 +110,16 @@ def test_values_that_are_not_text_are_kept_as_json_text_and_null_is_none() -> No
     }
 
 
+@pytest.mark.parametrize(
+    "twice", [b'"attributes": {"A": "1", "A": "2"}', b'"attributes": {}, "attributes": {"A": "1"}']
+)
+def test_of_a_name_that_stands_twice_no_value_is_guessed(twice: bytes) -> None:
+    raw = json.dumps({**BODY, "attributes": None}).encode().replace(b'"attributes": null', twice)
+    event = parse_event(raw)
+    assert (event.conversation_id, event.attributes, event.state) == (CONVERSATION, None, "duplicate_key")
+    assert event.change_id != parse_event(raw.replace(b'"1"', b'"3"')).change_id
+
+
 def test_numbers_and_objects_keep_their_characters() -> None:
     raw = json.dumps(BODY).encode()
     before, after = raw.split(json.dumps(BODY["attributes"]).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import closing
 from dataclasses import replace
@@ -69,6 +70,35 @@ def test_a_capture_and_its_event_are_loaded_with_typed_attributes_as_text(
     found = None if attributes is None else [(item["key"], item["value"]) for item in attributes]
     assert found == typed
     assert told == [("captured", None, {"Legal-Hold": "yes", "Cleared": None})]
+
+
+@pytest.mark.parametrize(
+    ("before", "start", "state"),
+    [
+        (b"\xef\xbb\xbf", "2026-11-02T10:00:00Z", "ok"), (b"", "9999-12-31T23:59:59-10:00", "wrong_shape"),
+        (b"", "0001-01-01T00:00:00+10:00", "wrong_shape"),
+    ],
+)  # fmt: skip
+def test_no_conversation_ends_the_worker(before: bytes, start: str, state: str) -> None:
+    content = before + json.dumps({"id": CONVERSATION, "startTime": start, "participants": []}).encode()
+    assert conversation_facts(CONVERSATION, document(content)).state == state
+
+
+def test_a_capture_and_an_event_with_a_name_twice_are_kept_and_give_no_tag(tmp_path: Path) -> None:
+    store, body = FolderStore(tmp_path / "captures"), attribute_event().replace(b'"yes"', b'"yes", "Legal-Hold": "no"')
+    content = conversation(**{"Legal-Hold": "yes"}).replace(b'"yes"', b'"yes", "Legal-Hold": "no"')
+    event, facts = parse_event(body), conversation_facts(CONVERSATION, document(content))
+    write_capture(store, Reading(CONVERSATION, SEEN, content, None), facts, event, SEEN)
+    write_event(store, event, body, received_at=SEEN, start=facts.start, outcome="captured")
+    with Collector(Settings(home=tmp_path, export_url="s3://unused"), NIGHT) as collector:
+        landings = collect_captures(collector)
+    with duckdb.connect() as con:
+        create_raw_tables(con)
+        load(con, landings)
+        captured = con.execute("SELECT document_state, participants FROM raw.captures").fetchall()
+        told = con.execute("SELECT document_state, attributes FROM raw.conversation_events").fetchall()
+    assert captured == [("duplicate_key", [])]
+    assert told == [("duplicate_key", None)]
 
 
 def test_an_event_of_a_conversation_that_could_not_be_read_is_of_the_conversations_night(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE
             WHEN repeats_a_key(document.attributes) THEN 'duplicate_key'
+            WHEN document_state = 'ok' THEN coalesce(document.event_state, 'ok')
             ELSE document_state
         END AS document_state
     ),
@@ -42,6 +43,6 @@ FROM landing_documents(
     key_types := 'STRUCT("key" VARCHAR)',
     document_types := 'STRUCT(
         event_id VARCHAR, topic VARCHAR, conversation_id VARCHAR, participant_id VARCHAR, recording_id VARCHAR,
-        outcome VARCHAR, event_time VARCHAR, received_at VARCHAR, attributes MAP(VARCHAR, VARCHAR)
+        outcome VARCHAR, event_state VARCHAR, event_time VARCHAR, received_at VARCHAR, attributes MAP(VARCHAR, VARCHAR)
     )'
 ) AS landed
