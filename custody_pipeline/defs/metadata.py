@@ -16,6 +16,7 @@ import dagster as dg
 from custody_pipeline.analysis import statuses_by_night
 from custody_pipeline.io.escaping import escaped
 from custody_pipeline.models.mapping_file import RESERVED_COLUMNS
+from custody_pipeline.warehouse.sql_text import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,12 +141,8 @@ _NUMBERS = {
 
 def night_numbers(con: duckdb.DuckDBPyConnection, table: str, night: date) -> dict[str, int | float]:
     """The night's numbers of a table, by name; missing numbers are left out."""
-    if table not in _NUMBERS:
-        return {}
-    answer = con.execute(_NUMBERS[table], {"night": night})
-    names = [column[0] for column in answer.description or []]
-    row = answer.fetchone() or [None] * len(names)
-    return {name: value for name, value in zip(names, row, strict=True) if value is not None}
+    rows = rows_of(con, _NUMBERS[table], {"night": night}) if table in _NUMBERS else []
+    return {name: value for row in rows for name, value in row.items() if value is not None}
 
 
 def counts_by_source(con: duckdb.DuckDBPyConnection, night: date) -> dict[str, Any]:

@@ -161,7 +161,8 @@ def record_checks(
                 }
             )
     if rows:
-        con.executemany(f"INSERT INTO raw.fixity_checks VALUES ({', '.join('?' * len(FIXITY_COLUMNS))})", rows)
+        places = ", ".join("?" * len(FIXITY_COLUMNS))
+        con.executemany(f"INSERT INTO raw.fixity_checks ({', '.join(FIXITY_COLUMNS)}) VALUES ({places})", rows)
     append_acts(con, actor, _acts(con, checked, budget))
     begun = min((outcome.checked_at for outcome in checked), default=utc_now())
     waiting = con.execute(
