@@ -219,7 +219,7 @@ def link_key(day: date, conversation_id: str, recording_id: str) -> str:
 
 
 def _folder(moment: datetime, conversation_id: str) -> str:
-    return f"date={moment.astimezone(UTC):%Y-%m-%d}/conversation_id={conversation_id}"
+    return f"date={moment.astimezone(UTC).date()}/conversation_id={conversation_id}"
 
 
 def _capture_key(folder: str, settled: dict[str, Any]) -> str:
@@ -303,4 +303,4 @@ def _spliced(fields: dict[str, Any], name: str, received: Document) -> bytes:
 
 
 def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"
+    return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")

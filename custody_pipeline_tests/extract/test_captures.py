@@ -84,6 +84,12 @@ def test_no_conversation_ends_the_worker(before: bytes, start: str, state: str) 
     assert conversation_facts(CONVERSATION, document(content)).state == state
 
 
+def test_the_key_of_an_event_has_a_whole_year_so_that_it_is_of_a_night(tmp_path: Path) -> None:
+    store, body, moment = FolderStore(tmp_path), attribute_event(), datetime(1, 1, 2, tzinfo=UTC)
+    write_event(store, parse_event(body), body, received_at=SEEN, start=moment, outcome="captured")
+    assert [key.split("/")[1] for key in store.keys("events/")] == ["date=0001-01-02"]
+
+
 def test_a_capture_and_an_event_with_a_name_twice_are_kept_and_give_no_tag(tmp_path: Path) -> None:
     store, body = FolderStore(tmp_path / "captures"), attribute_event().replace(b'"yes"', b'"yes", "Legal-Hold": "no"')
     content = conversation(**{"Legal-Hold": "yes"}).replace(b'"yes"', b'"yes", "Legal-Hold": "no"')
