@@ -1,4 +1,4 @@
-"""`custody help`: the pages of the documentation, and the meaning of a command, a code or a setting.
+"""`custody help`: the pages of the documentation, and the meaning of a command, a code, a setting or a word.
 
 Belongs here: finding a topic and printing it. Does not: the texts (docs, models, evidence/verify, settings).
 """
@@ -27,19 +27,21 @@ if TYPE_CHECKING:
 
 _MORE = (
     "Also any command (custody help matter produce), any reason of a gap (custody help TAG_NEVER_SET), any code of "
-    "custody verify (custody help FILE_MISSING) and any setting (custody help CUSTODY_EXPORT_URL)."
+    "custody verify (custody help FILE_MISSING), any setting (custody help CUSTODY_EXPORT_URL) and any word of the "
+    "glossary (custody help sidecar)."
 )
+_WORD = re.compile(r"^\| \**([a-z][\w ]*?)\**(?: \(contract\))? \| (.+) \|$", re.MULTILINE)
 _PAGE = re.compile(r"\[([\w-]+)\.md\]\(\1\.md\)")
 
 
 @app.command("help")
 def help_on(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[TOPIC]", help="A page, a command, a code or a setting.")
+        list[str] | None, typer.Argument(metavar="[TOPIC]", help="A page, a command, a code, a setting or a word.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Explain a topic: a page of the documentation, a command, a code or a setting. Without one, list the topics."""
+    """Explain a topic: a page of the documentation, a command, a code, a setting or a word. Without one, list them."""
     topic = " ".join(words or ())
     pages = dict(_pages())
     if not topic:
@@ -82,7 +84,15 @@ def _text(topic: str, pages: dict[str, str]) -> str | None:
     name = topic.lower().removesuffix(".md")
     if name in pages:
         return (DOCS_DIR / f"{name}.md").read_text(encoding="utf-8")
-    return _meanings().get(topic.upper())
+    return _meanings().get(topic.upper()) or _words().get(topic.casefold())
+
+
+def _words() -> dict[str, str]:
+    """Words of the glossary with their meaning, as Markdown."""
+    from custody_pipeline.distribution import DOCS_DIR
+
+    found = _WORD.findall((DOCS_DIR / "glossary.md").read_text(encoding="utf-8"))
+    return {word: f"**{word}**: {meaning}." for word, meaning in found}
 
 
 def _meanings() -> dict[str, str]:
@@ -100,7 +110,7 @@ def _meanings() -> dict[str, str]:
     }
     return found | {
         reason.code: f"`{reason.code}`, {reason.severity}: {reason.sentence}\n\n"
-        f"Can it still be had: {reason.recoverable}. {reason.who[0].upper()}{reason.who[1:]}: {reason.next_action}"
+        f"Recoverable: {reason.recoverable}. {reason.who[0].upper()}{reason.who[1:]}: {reason.next_action}"
         for reason in REASONS
     }
 
@@ -108,7 +118,7 @@ def _meanings() -> dict[str, str]:
 def _unknown(topic: str, pages: dict[str, str]) -> str:
     from difflib import get_close_matches
 
-    names = {name.casefold(): name for name in (*pages, *commands_by_name(), *_meanings())}
+    names = {name.casefold(): name for name in (*pages, *commands_by_name(), *_words(), *_meanings())}
     nearest = get_close_matches(topic.casefold(), names, 1)
     advice = f"the nearest is {names[nearest[0]]}" if nearest else "custody help lists the topics"
     return f"there is no topic {topic!r}; {advice}"

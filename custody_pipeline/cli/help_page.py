@@ -5,9 +5,13 @@ Belongs here: Markdown as text of the terminal's width. Does not: which page (he
 
 from __future__ import annotations
 
+import re
+
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markdown import Markdown, TableElement
 from rich.table import Table
+
+_REPEATED = re.compile(r"\[([^]]+)\]\((?:\.\./)?\1\)")
 
 
 class _WholeTable(TableElement):
@@ -26,5 +30,5 @@ class _Page(Markdown):
 
 
 def print_page(console: Console, text: str) -> None:
-    """Print Markdown."""
-    console.print(_Page(text, hyperlinks=False))
+    """Print Markdown. The address of a link that repeats its text is left out."""
+    console.print(_Page(_REPEATED.sub(r"\1", text), hyperlinks=False))

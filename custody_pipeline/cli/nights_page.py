@@ -49,7 +49,7 @@ def print_summary(console: Console, summary: NightSummary) -> None:
         f"[green]{summary.complete} complete[/green] · [red]{summary.gaps} with gaps[/red]"
         f" · {summary.excluded} excluded",
     )
-    numbers.add_row("complete", f"[bold]{summary.completeness.replace('_', ' ')}[/bold]{rests_on(summary)}")
+    numbers.add_row("completeness", f"[bold]{summary.completeness.replace('_', ' ')}[/bold]{rests_on(summary)}")
     numbers.add_row("tags", " · ".join(f"{number} {state}" for state, number in summary.tags.items()))
     console.print(Padding.indent(numbers, 2))
     if summary.reasons:

@@ -46,12 +46,20 @@ def test_a_page_fits_a_terminal_of_80_columns_and_nothing_of_it_is_cut_off(
         ("verify", "Verify without us"),
         ("TAG_NEVER_SET", "nobody set any tag"),
         ("file_missing", "a signed cut lists"),
+        ("Sidecar", "beside a recording"),
+        ("night", "a UTC day"),
+        ("current copy", "outside the cuts"),
         ("custody_export_url", "where Genesys Cloud exports to"),
     ],
 )
 def test_a_topic_is_explained(monkeypatch: pytest.MonkeyPatch, topic: str, part: str) -> None:
     assert part in told(monkeypatch, *topic.split())
     assert json.loads(told(monkeypatch, *topic.split(), "--json"))["text"]
+
+
+def test_a_link_whose_text_is_its_address_is_printed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "completeness.md (" not in told(monkeypatch, "glossary")
+    assert "(threat-model.md#what-was-erased)" in told(monkeypatch, "retention")
 
 
 @pytest.mark.parametrize(("wrong", "nearest"), [("runbook", "runbooks"), ("TAG_NEVR_SET", "TAG_NEVER_SET")])
