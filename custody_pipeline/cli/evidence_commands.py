@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from custody_pipeline.cli.shared import (
+    A_DAY,
+    A_TIME,
     FINDINGS,
     INCOMPLETE,
     OK,
@@ -68,7 +70,7 @@ def verify(
     ] = None,
     seen_since: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"], help="Refuse a head that is older than this (UTC)."),
+        typer.Option(**A_TIME, help="Refuse a head that is older than this (UTC)."),
     ] = None,
     media: Annotated[
         Literal["none", "sample", "all"], typer.Option(help="Compare recordings in the bucket with their digests.")
@@ -170,9 +172,7 @@ def package(
     reason: Annotated[
         str, typer.Option(help="Why the package is made: a matter, a request. Recorded in the custody events.")
     ],
-    night: Annotated[
-        datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="Every recording of this night.")
-    ] = None,
+    night: Annotated[datetime | None, typer.Option("--date", **A_DAY, help="Every recording of this night.")] = None,
     recording: Annotated[list[str] | None, typer.Option(help="A recording id; can be repeated.")] = None,
     conversation: Annotated[list[str] | None, typer.Option(help="A conversation id; can be repeated.")] = None,
     ids: Annotated[Path | None, typer.Option(help="A list of conversation or recording ids: text, CSV, .xlsx.")] = None,

@@ -68,6 +68,11 @@ def main() -> NoReturn:
     except _UsageError as error:
         error.show()  # type: ignore[attr-defined]
         sys.exit(USAGE)
+    except SystemExit as ended:
+        # Typer ends with 1, the status of findings, when the reader of a pipe has gone (`custody gaps | head`).
+        if isinstance(ended.__context__, BrokenPipeError):
+            os._exit(INCOMPLETE)  # Python would complain about the output that is left
+        raise
     except typer.Abort:
         stop("stopped", INCOMPLETE)
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from custody_pipeline.cli.shared import (
+    A_TIME,
     FINDINGS,
     INCOMPLETE,
     OK,
@@ -208,9 +209,7 @@ def matter_receipt(
     volume: Annotated[str, typer.Option(help="Which volume, for example VOL001.")],
     receiver: Annotated[str, typer.Option("--to", help="To whom it was handed: name and role.")],
     how: Annotated[str, typer.Option(help="How: courier, upload, disk in person.")],
-    when: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"], help="UTC; default: now.")
-    ] = None,
+    when: Annotated[datetime | None, typer.Option(**A_TIME, help="UTC; default: now.")] = None,
     confirmation: Annotated[
         Path | None,
         typer.Option(help="Their signed confirmation, or the output of `custody verify --json` on their side."),

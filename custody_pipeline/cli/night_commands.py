@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from custody_pipeline.cli.shared import (
+    A_DAY,
     FINDINGS,
     INCOMPLETE,
     OK,
@@ -199,7 +200,7 @@ def gaps(
     recoverable: Annotated[Literal["yes", "no", "until"] | None, typer.Option(help="May it still close?")] = None,
     before: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Only gaps whose deadline, as in the report, is before this day."),
+        typer.Option(**A_DAY, help="Only gaps whose deadline, as in the report, is before this day."),
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, with an apostrophe before every formula.")] = False,
     as_json: Json = False,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from custody_pipeline.cli.shared import (
+    A_DAY,
     INCOMPLETE,
     OK,
     Json,
@@ -36,9 +37,7 @@ _SHOWN = 12
 retention_commands = typer.Typer(no_args_is_help=True, help="How long conversations are kept, and what is due.")
 app.add_typer(retention_commands, name="retention")
 
-Day = Annotated[
-    datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="As of this day; default: today, UTC.")
-]
+Day = Annotated[datetime | None, typer.Option("--on", **A_DAY, help="As of this day; default: today, UTC.")]
 
 
 def _policy(settings: Settings) -> Policy:

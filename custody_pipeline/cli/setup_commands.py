@@ -114,11 +114,14 @@ def key_new(
 ) -> None:
     """Make an Ed25519 key pair. Set CUSTODY_SIGNING_KEY_FILE to its file."""
     from custody_pipeline.evidence.log.keys import new_key, write_new_key
+    from custody_pipeline.io.whole_file import why_unreadable
 
     try:
         public = write_new_key(path, new_key(name))
+    except FileExistsError as error:
+        stop(f"{error.filename or path} is there already: no key is written over, name another file", USAGE)
     except (OSError, ValueError) as error:
-        stop(f"{path}: {error}", USAGE)
+        stop(f"no key was made: {why_unreadable(error)}", USAGE)
     answer_whole({"private_key": str(path), "public_key": str(public)}, f"{public}\n", as_json=as_json)
 
 

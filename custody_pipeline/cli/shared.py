@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -66,6 +66,27 @@ def _custody(
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
+def _as_time(text: str | datetime, *forms: str) -> datetime:
+    for form in forms:
+        with suppress(ValueError):
+            return text if isinstance(text, datetime) else datetime.strptime(text, form)
+    examples = " or ".join(f"{datetime(2026, 11, 2, 9, 30):{form}}" for form in forms)
+    raise typer.BadParameter(f"{text!r} is no {'time' if forms[1:] else 'day'}; give it like {examples}")
+
+
+def _day(text: str | datetime) -> datetime:
+    return _as_time(text, "%Y-%m-%d")
+
+
+def _moment(text: str | datetime) -> datetime:
+    return _as_time(text, "%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
+
+
+A_DAY: dict[str, Any] = {"parser": _day, "metavar": "YYYY-MM-DD"}
+A_TIME: dict[str, Any] = {"parser": _moment, "metavar": "YYYY-MM-DD[Thh:mm:ssZ]"}
+"""Options whose value is a day, or a day with or without a time of it. Typer would show and name `%Y-%m-%d`."""
+
+
 def not_future(night: datetime | None) -> datetime | None:
     """Refuse a night that has not ended."""
     if night and night.date() >= datetime.now(UTC).date():
@@ -73,13 +94,13 @@ def not_future(night: datetime | None) -> datetime | None:
     return night
 
 
-Night = Annotated[datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="The night: a UTC day.")]
+Night = Annotated[datetime, typer.Option("--date", **A_DAY, help="The night: a UTC day.")]
 OneNight = Annotated[
     datetime | None,
-    typer.Option("--date", formats=["%Y-%m-%d"], help="One night: a UTC day.", callback=not_future),
+    typer.Option("--date", **A_DAY, help="One night: a UTC day.", callback=not_future),
 ]
-FirstNight = Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First night of several.")]
-LastNight = Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last night of several.")]
+FirstNight = Annotated[datetime | None, typer.Option("--from", **A_DAY, help="First night of several.")]
+LastNight = Annotated[datetime | None, typer.Option("--to", **A_DAY, help="Last night of several.")]
 Profiled = Annotated[bool, typer.Option("--profile", help="Show and keep a profile of the night.")]
 Home = Annotated[Path, typer.Option("--home", envvar="CUSTODY_HOME", help="Folder of this deployment.")]
 

@@ -54,7 +54,7 @@ from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import ChecksFailedError, Night, check, is_blocking, model, publish
 from custody_pipeline.publish.readback import read_back
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.connection import NoWarehouseError, Warehouse
 from custody_pipeline.warehouse.erasures import Request, Tombstone, keep_request, names_of, requests_of, write_erasures
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
@@ -126,7 +126,10 @@ def erase(settings: Settings, asked: Asked, say: Say) -> Outcome:
 
 
 def _find(settings: Settings, client: S3Client, asked: Asked) -> Found:
-    with Warehouse(settings).open() as con:
+    warehouse = Warehouse(settings)
+    if not warehouse.path.exists():  # opening it to write would make an empty one
+        raise NoWarehouseError(warehouse.path)
+    with warehouse.open() as con:
         if isinstance(asked.what, date):
             return find_key(con, settings, client, asked, asked.what)
         return find(con, settings, client, asked, asked.what)

@@ -31,6 +31,7 @@ from custody_pipeline.io.document_store import DocumentStore, open_store
 from custody_pipeline.io.encrypted_files import ID_BYTES, NightKey
 from custody_pipeline.io.key_service import explained, kms_client
 from custody_pipeline.io.s3 import s3_client
+from custody_pipeline.io.whole_file import why_unreadable
 from custody_pipeline.settings import Settings
 
 KEY, FORGOTTEN = "key.json", "forgotten.json"
@@ -116,7 +117,7 @@ class LocalWrapping:
         try:
             lines = path.read_text(encoding="ascii").split()
         except (OSError, UnicodeDecodeError) as error:
-            raise NightKeyError(f"CUSTODY_NIGHT_KEY_FILE {path}: {type(error).__name__}; {accepted}") from error
+            raise NightKeyError(f"CUSTODY_NIGHT_KEY_FILE {why_unreadable(error)}; {accepted}") from error
         if not lines or not all(map(_LINE.fullmatch, lines)):
             raise NightKeyError(f"CUSTODY_NIGHT_KEY_FILE {path}: {accepted}")
         return cls([bytes.fromhex(line) for line in lines])

@@ -23,6 +23,13 @@ class DamagedFileError(Exception):
     """A file is not as it was written. The message names it."""
 
 
+def why_unreadable(error: OSError | ValueError) -> str:
+    """Why a file that somebody named cannot be used: `missing.pub: No such file or directory`, for example."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
 def read_json(path: Path, kind: type[_Written]) -> _Written:
     """What a JSON file of ours holds.
 

@@ -361,7 +361,7 @@ def _no_lock(client: S3Client, bucket: str) -> str | None:
     try:
         answer = client.get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"]
     except (ClientError, BotoCoreError) as error:
-        return f"bucket {bucket} has no Object Lock ({_why(error)}): copy the objects to one that has"
+        return f"bucket {bucket} has no Object Lock ({_why(error)}): copy the objects into a bucket that has it"
     return None if answer.get("ObjectLockEnabled") == "Enabled" else f"bucket {bucket} has no Object Lock"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sqlite3
 import sys
 import tempfile
@@ -27,8 +28,10 @@ INCOMPLETE, USAGE = 2, 64
 OTHER_KEY = "set CUSTODY_SIGNING_KEY_FILE to that key, or CUSTODY_PUBLISH_URL to a prefix that nobody sealed"
 DOCTOR = "custody doctor tries everything that a night needs"
 SPACE = "free some space and run the command again: nothing that was published is lost"
+NOT_MODELLED = "no night of this home was modelled: custody status says why"
 DAMAGED = "if the file is damaged, move it away and run custody rebuild"
 
+_NO_TABLE = re.compile(r"Table with name (\w+) does not exist")
 _LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
@@ -124,6 +127,8 @@ def without_answer(error: BotoCoreError) -> tuple[str, str]:
 def _of_duckdb(error: Exception) -> str:
     import duckdb
 
+    if isinstance(error, duckdb.CatalogException) and (table := _NO_TABLE.search(str(error))):
+        return f"DuckDB: there is no table {table[1]}; {NOT_MODELLED}; {DAMAGED}"
     told = isinstance(error, (duckdb.IOException, duckdb.CatalogException, duckdb.OutOfMemoryException))
     what = str(error).splitlines()[0] if told else type(error).__name__
     full = any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
@@ -135,7 +140,8 @@ def _of_system(error: OSError) -> str:
     what = os.strerror(error.errno) if error.errno else type(error).__name__
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return f"{where}{what}; {SPACE}"
-    return f"{where}{what}; check that CUSTODY_HOME can be read and written"
+    is_named = error.filename is not None and os.fsdecode(error.filename) in sys.argv
+    return f"{where}{what}; check {'the path' if is_named else 'that CUSTODY_HOME can be read and written'}"
 
 
 def _of_fault(error: Exception) -> str:

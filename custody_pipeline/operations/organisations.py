@@ -19,6 +19,7 @@ from custody_pipeline.evidence.reader import TargetError
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.io.whole_file import why_unreadable
 from custody_pipeline.pages import render
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.current_copies import PointerError, pointer_path, read_pointer
@@ -74,7 +75,7 @@ def read_organisations(path: Path) -> list[Organisation]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read ({type(error).__name__})") from error
+        raise SettingsError(f"{why_unreadable(error)}; expected lines NAME s3://bucket/prefix") from error
     found: dict[str, Organisation] = {}
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split()

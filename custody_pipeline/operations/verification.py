@@ -30,6 +30,7 @@ from custody_pipeline.extract.export_objects import Digests, ObjectReader
 from custody_pipeline.fleet.overview import overview, record_acts
 from custody_pipeline.io.resume_cache import resume_cache_of_user
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.io.whole_file import why_unreadable
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.settings import Settings, SettingsError
@@ -98,7 +99,9 @@ def public_keys(settings: Settings, files: Sequence[Path]) -> list[Verifier]:
         paths = files or sorted((settings.home / "keys").glob("*.pub"))
         found = [key for path in paths for key in parse_public_keys(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError) as error:
-        raise SettingsError(f"--key: {error}; expected a file that `custody key new` wrote (….pub)") from error
+        raise SettingsError(
+            f"--key: {why_unreadable(error)}; expected a file that `custody key new` wrote (….pub)"
+        ) from error
     if any(key.kind != ED25519 for key in found):
         raise SettingsError("--key: a witness's key is no key of the log; give it with --witness")
     if not files:

@@ -29,7 +29,7 @@ from custody_pipeline.evidence.log.tiles import TileTree
 from custody_pipeline.evidence.reader import NOTE_BYTES, FolderReader, Reader, read
 from custody_pipeline.io.http import Session
 from custody_pipeline.io.s3 import S3Location, s3_client
-from custody_pipeline.io.whole_file import write_whole
+from custody_pipeline.io.whole_file import why_unreadable, write_whole
 from custody_pipeline.operations.endings import ending_of
 from custody_pipeline.operations.verification import default_target, open_target, public_keys
 from custody_pipeline.publish.sealer import Sealer
@@ -50,7 +50,9 @@ def witness_keys(files: Sequence[Path]) -> list[Verifier]:
     try:
         return check_witness_keys(key for path in files for key in parse_public_keys(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise SettingsError(f"--witness: {error}; expected lines like witness.example/w1+0123abcd+BAbC…") from error
+        raise SettingsError(
+            f"--witness: {why_unreadable(error)}; expected lines like witness.example/w1+0123abcd+BAbC…"
+        ) from error
 
 
 def ask(settings: Settings, url: str, witnesses: Sequence[Verifier], target: str | None = None) -> Checkpoint:
@@ -118,7 +120,7 @@ def _read_witnesses(file: Path) -> list[tuple[Verifier, str]]:
         return [(key, found[key]) for key in check_witness_keys(found)]
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"CUSTODY_WITNESSES: {error}; expected lines like witness.example/w1+0123abcd+BAbC… https://witness.example"
+            f"CUSTODY_WITNESSES: {why_unreadable(error)}; expected lines like witness.example/w1+0123abcd+BAbC… https://witness.example"
         ) from error
 
 

@@ -75,6 +75,7 @@ def errors() -> list[tuple[Exception, int, str]]:
         ),
         (NoCredentialsError(), 2, "there are no AWS credentials (NoCredentialsError); custody doctor"),
         (requests.ConnectionError("refused"), 2, "custody doctor"),
+        (duckdb.CatalogException("Catalog Error: Table with name gaps does not exist!"), 2, "no night of this home"),
         (duckdb.IOException("not a DuckDB file"), 2, "not a DuckDB file"),
         (OSError(errno.ENOSPC, "x", "place/warehouse"), 2, "free some space"),
         (PermissionError(errno.EACCES, "x", "place/warehouse"), 2, "place/warehouse"),
@@ -182,6 +183,42 @@ def test_ctrl_c_while_a_command_is_loaded_ends_with_one_line() -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (130, "stopped: nothing was begun\n")
+
+
+def test_a_reader_that_leaves_a_pipe_is_no_finding() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-m", "custody_pipeline.cli", "env"], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (2, b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["gaps", "--date", "2026-13-01"], "'2026-13-01' is no day; give it like 2026-11-02"),
+        (["run", "--from", "yesterday"], "'yesterday' is no day; give it like 2026-11-02"),
+        (
+            ["verify", "--seen-since", "2 November"],
+            "'2 November' is no time; give it like 2026-11-02 or 2026-11-02T09:30:00Z",
+        ),
+        (["organisations", "missing.txt"], "missing.txt: No such file or directory; expected lines NAME s3://"),
+        (["key", "open", "missing.gz", "copy"], "missing.gz: No such file or directory; check the path"),
+        (["verify", ".", "--key", "missing.pub"], "--key: missing.pub: No such file or directory; expected a file"),
+        (["verify", ".", "--witness", "missing.pub"], "--witness: missing.pub: No such file or directory; expected"),
+        (["erase", "--number", "+15550100123"], "warehouse.duckdb does not exist; a first night makes it"),
+    ],
+)
+def test_a_mistake_of_the_command_line_is_named_in_plain_words(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    monkeypatch.chdir(place)
+    status, told = ran(capsys, monkeypatch, *arguments)
+    assert status in {2, 64}
+    assert says in " ".join(told.split())
+    assert not (place / "warehouse.duckdb").exists()
 
 
 def test_a_terminal_that_cannot_show_a_character_stops_no_command(tmp_path: Path) -> None:

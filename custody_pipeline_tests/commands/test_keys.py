@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from custody_pipeline.cli.main import app
 from custody_pipeline.evidence.log.keys import new_key, parse_public_keys, signer_from_file, write_new_key
 from custody_pipeline.operations.verification import public_keys
-from custody_pipeline.settings import load_settings
+from custody_pipeline.settings import SettingsError, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +74,13 @@ def test_a_key_is_written_whole_and_over_nothing(tmp_path: Path, monkeypatch: py
     with pytest.raises(FileExistsError):
         write_new_key(path, new_key("custody.example.com/eu"))
     assert not path.exists()
+
+
+def test_a_key_that_is_there_and_a_private_key_for_verifying_are_refused_in_words(home: Path) -> None:
+    arguments = ["key", "new", "custody.example.com/eu", str(home / "new.key")]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    again = CliRunner().invoke(app, arguments)
+    assert again.exit_code == 64
+    assert again.stderr == f"{home / 'new.key.pub'} is there already: no key is written over, name another file\n"
+    with pytest.raises(SettingsError, match="this is the private key"):
+        public_keys(load_settings(), [home / "new.key"])

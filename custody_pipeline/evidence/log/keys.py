@@ -29,6 +29,7 @@ from custody_pipeline.evidence.log.note import (
     parse,
     sign,
 )
+from custody_pipeline.io.whole_file import why_unreadable
 
 _PRIVATE = "PRIVATE+KEY+"
 _ROTATION = "custody-key-rotation/v1"
@@ -106,7 +107,7 @@ def signer_from_file(path: Path) -> Ed25519Signer:
         mode = path.stat().st_mode
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SigningKeyError(f"{path}: cannot be read ({type(error).__name__})") from None
+        raise SigningKeyError(f"the signing key cannot be read: {why_unreadable(error)}") from None
     if os.name == "posix" and mode & 0o077:
         raise SigningKeyError(f"{path}: other users may read it; chmod 600 {path}")
     return load_signer(text)
@@ -148,7 +149,9 @@ def parse_public_keys(text: str) -> list[Verifier]:
     Raises:
         NoteError: a line is no verifier key.
     """
-    lines = (line.strip() for line in text.splitlines())
+    lines = [line.strip() for line in text.splitlines()]
+    if any(line.startswith(_PRIVATE) for line in lines):
+        raise NoteError("this is the private key, which its owner keeps secret: name the file with the public key")
     return [Verifier.parse(line) for line in lines if line and not line.startswith("#")]
 
 

@@ -262,7 +262,9 @@ CODES: dict[str, Code] = {
     ),
     # notes
     "DEMO_KEY": Code(
-        _N, "Signed with a DEMO key, which proves nothing to anybody.", "Make a key of your own: custody key new."
+        _N,
+        "Signed with a DEMO key, which proves nothing to anybody.",
+        "The owner makes a key (custody key new) and seals with it.",
     ),
     "NO_PINNED_CHECKPOINT": Code(
         _N,
