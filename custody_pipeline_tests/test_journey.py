@@ -252,7 +252,8 @@ def test_explain_tells_the_story_of_a_recording_with_a_gap(home: Home) -> None:
     story = home.custody("explain", found[0].upper())
     assert story.returncode == 0, story.stderr
     for part in (
-        "Timeline", "Sources", "bulk analytics job: no tag", "single read: no tag", "recording interface: no document",
+        "Timeline", "Sources", "bulk analytics job (details): no tag", "single read (conversation): no tag",
+        "recording interface: no document",
         "TAG_NEVER_SET", "proof:", "recoverable:",
     ):  # fmt: skip
         assert part in story.stdout

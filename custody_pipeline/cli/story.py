@@ -75,7 +75,9 @@ def _print_sources(console: Console, sources: list[dict[str, Any]]) -> None:
         seen = f"{source['first_seen_at']:%Y-%m-%d %H:%M:%S}" if source["first_seen_at"] else "–"
         again = source["last_changed_at"] not in (None, source["first_seen_at"])
         changed = f"; changed {source['last_changed_at']:%Y-%m-%d %H:%M:%S}" if again else ""
-        _folded(console, f"{seen:<19}  {source['source']}: {source['says']}{changed}", "  ", _BESIDE)
+        code = source["tag_source"] or ""
+        as_tag = "" if code in source["source"] else f" ({code})"  # its name below, among the tags
+        _folded(console, f"{seen:<19}  {source['source']}{as_tag}: {source['says']}{changed}", "  ", _BESIDE)
 
 
 def _print_gaps(console: Console, gaps: list[dict[str, Any]]) -> None:

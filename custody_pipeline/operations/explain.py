@@ -150,6 +150,7 @@ def _sources(
         found.append(
             {
                 "source": name,
+                "tag_source": tag_source,
                 "first_seen_at": min(seen, default=None),
                 "last_changed_at": max(seen, default=None),
                 "says": says if seen else "no document of it",

@@ -131,7 +131,9 @@ class Nights(BaseModel):
         ge=0,
     )
     mapping_path: FilePath = setting(PACKAGE_DIR / "genesyscloud_export.yaml", "the tag mapping")
-    retention_path: FilePath | None = setting(None, "the retention policy; without a policy nothing is due")
+    retention_path: FilePath | None = setting(
+        None, "the retention policy; without a policy nothing is due", example="retention.yaml"
+    )
     fixity_bytes: int = setting(
         10_000_000_000, "bytes of media that the fixity job reads again each night; 0 turns the job off", ge=0
     )
