@@ -28,7 +28,7 @@ from typing import Any
 
 import orjson
 
-from custody_pipeline.extract.documents import DocumentState, repeats_a_name, without_halves
+from custody_pipeline.extract.documents import BYTE_ORDER_MARK, DocumentState, repeats_a_name, without_halves
 from custody_pipeline.extract.verbatim import with_verbatim_tags
 
 RECORDING_CREATED = "conversation:recordings:created"
@@ -103,15 +103,18 @@ def parse_event(raw: bytes) -> CustodyEvent:
     Raises:
         EnvelopeError: it is none of the known envelopes, or an id or time in it is not one.
     """
+    content = raw.removeprefix(BYTE_ORDER_MARK)
     try:
-        orjson.loads(without_halves(raw))  # a body that is not JSON must not pass because a value became a text
-        document = orjson.loads(with_verbatim_tags(raw))
+        orjson.loads(without_halves(content))  # a body that is not JSON must not pass because a value became a text
+        document = orjson.loads(with_verbatim_tags(content))
     except orjson.JSONDecodeError:
         raise EnvelopeError("not_json") from None
     if not isinstance(document, dict):
         raise EnvelopeError("not_an_object")
     event = _recognise(document, hashlib.sha256(raw).hexdigest())
-    return replace(event, attributes=None, state=DocumentState.DUPLICATE_KEY.value) if repeats_a_name(raw) else event
+    return (
+        replace(event, attributes=None, state=DocumentState.DUPLICATE_KEY.value) if repeats_a_name(content) else event
+    )
 
 
 def _recognise(document: dict[str, Any], raw_sha256: str) -> CustodyEvent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -118,6 +119,12 @@ def test_of_a_name_that_stands_twice_no_value_is_guessed(twice: bytes) -> None:
     event = parse_event(raw)
     assert (event.conversation_id, event.attributes, event.state) == (CONVERSATION, None, "duplicate_key")
     assert event.change_id != parse_event(raw.replace(b'"1"', b'"3"')).change_id
+
+
+def test_a_byte_order_mark_before_an_event_is_ignored() -> None:
+    raw = b"\xef\xbb\xbf" + json.dumps(BODY).encode()
+    event = parse_event(raw)
+    assert (event.change_id, event.raw_sha256) == (parse(BODY).change_id, hashlib.sha256(raw).hexdigest())
 
 
 def test_numbers_and_objects_keep_their_characters() -> None:
