@@ -493,12 +493,23 @@ def test_a_gap_names_its_tags_its_queue_its_agent_and_its_script(night: Night) -
 @together
 def test_tag_quality_counts_every_recording_once_for_each_tag_that_applies(night: Night) -> Iterator[None]:
     without = {key: value for key, value in HEALTHY_AGENT.items() if key != "Legal-Hold"}
-    for number, agent in enumerate([HEALTHY_AGENT, {**HEALTHY_AGENT, "Legal-Hold": " "}, without]):
+    of_chats = {**without, "context.Legal-Hold": "true"}
+    for number, agent in enumerate([HEALTHY_AGENT, {**HEALTHY_AGENT, "Legal-Hold": " "}, without, of_chats]):
         night.call(f"c{number}", f"r{number}", agent=agent)
     yield
     rows = [row for row in night.table("tag_quality") if row["tag_key"] == "Legal-Hold"]
-    counted = {name: sum(row[name] for row in rows) for name in ("expected", "present", "empty", "missing")}
-    assert counted == {"expected": 3, "present": 1, "empty": 1, "missing": 1}
+    counted = {name: sum(row[name] for row in rows) for name in ("expected", "present", "empty", "variant", "missing")}
+    assert counted == {"expected": 4, "present": 1, "empty": 1, "variant": 1, "missing": 1}
     for row in night.table("tag_quality"):
         parts = ("present", "empty", "elsewhere", "variant", "no_value", "unavailable", "missing")
         assert row["expected"] == sum(row[name] for name in parts)
+
+
+def test_a_queue_that_only_the_single_read_names_counts(night: Night) -> None:
+    night.call()
+    for leg in night.details()["participants"]:
+        leg["sessions"][0]["segments"][0]["queue_id"] = None
+    for leg in night.single()["participants"]:
+        leg["queue_id"] = "q-litigation"
+    night.run()
+    assert (night.row()["queue_ids"], night.row()["queue_names"]) == (["q-litigation"], ["Litigation"])

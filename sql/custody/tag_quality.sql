@@ -14,7 +14,7 @@
 -- column present BIGINT: recordings with a value
 -- column empty BIGINT: recordings whose value is empty or has blanks only
 -- column elsewhere BIGINT: set on a participant that the mapping does not list
--- column variant BIGINT: set under a key that differs in case or punctuation
+-- column variant BIGINT: set under a key that differs in case or punctuation, or begins with `context.`
 -- column no_value BIGINT: the key is there, without a value or without the mapping's path
 -- column unavailable BIGINT: not found, and no source of the recording's tags could be read
 -- column missing BIGINT: set nowhere, although the tags could be read
@@ -31,7 +31,7 @@ SELECT
     count(*) FILTER (m.status = 'found') AS present,
     count(*) FILTER (m.status = 'blank') AS empty,
     count(*) FILTER (m.status = 'elsewhere') AS elsewhere,
-    count(*) FILTER (m.status = 'variant') AS variant,
+    count(*) FILTER (m.status IN ('prefixed', 'variant')) AS variant,
     count(*) FILTER (m.status = 'no_value') AS no_value,
     count(*) FILTER (m.status = 'missing' AND c.custom_data_state = 'unavailable') AS unavailable,
     count(*) FILTER (m.status = 'missing' AND c.custom_data_state <> 'unavailable') AS missing
