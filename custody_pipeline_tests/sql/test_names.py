@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from custody_pipeline_tests.sql.conftest import NIGHT
+from custody_pipeline_tests.sql.conftest import NIGHT, SCRIPT
 
 if TYPE_CHECKING:
     from custody_pipeline_tests.sql.conftest import Night
@@ -53,3 +53,26 @@ def test_a_queue_that_the_night_does_not_know_has_the_name_that_another_night_kn
     night.rows["queues"] = []
     night.run()
     assert night.row()["queue_names"] == ["Intake"]
+
+
+def test_a_script_has_the_name_of_its_version_at_the_call(night: Night) -> None:
+    night.call()
+    night.run()
+    before = night.sha256()
+    night.rows["published_scripts"] = [
+        {"script_id": SCRIPT, "script_name": "Welcome", "version_id": "3", "published_date": "2026-12-01 00:00:00"}
+    ]
+    night.run()
+    assert (night.row()["script_name"], night.row()["script_version"]) == ("Intake", "2")
+    assert night.sha256() == before
+
+
+def test_a_script_that_was_published_after_the_call_has_its_first_name(night: Night) -> None:
+    night.call()
+    late = {"script_id": SCRIPT, "published_date": "2026-12-01 00:00:00"}
+    night.rows["published_scripts"] = [
+        {**late, "script_name": "Intake", "version_id": "1"},
+        {**late, "script_name": "Welcome", "version_id": "2", "published_date": "2026-12-02 00:00:00"},
+    ]
+    night.run()
+    assert (night.row()["script_name"], night.row()["script_version"]) == ("Intake", None)

@@ -8,7 +8,7 @@
 -- column recording_id: recording
 -- column script_id: script of the recording's own agent leg, else of the conversation's first agent with a script
 -- column script_version: inferred version of the script at the call
--- column script_name: name of the script, as published
+-- column script_name: name of the script in that version; without a version, in its first one
 -- column flow_id: first Architect flow of the conversation
 -- column flow_version: version of that flow
 -- column flow_name: name of that flow
@@ -26,7 +26,8 @@ WITH scripts AS (
 
 versions AS (
     SELECT s.partition_date, s.conversation_id, s.recording_id,
-        arg_max(p.version_id, (p.published_date, p.version_id)) AS script_version
+        arg_max(p.version_id, (p.published_date, p.version_id)) AS script_version,
+        arg_max(p.script_name, (p.published_date, p.version_id)) AS script_name
     FROM scripts AS s
     INNER JOIN staging.published_scripts AS p
         ON p.script_id = s.script_id AND p.published_date <= s.conversation_start
@@ -34,7 +35,7 @@ versions AS (
 ),
 
 names AS (
-    SELECT script_id, max(script_name) AS script_name
+    SELECT script_id, arg_min(script_name, (published_date, version_id)) AS script_name
     FROM staging.published_scripts
     GROUP BY script_id
 ),
@@ -55,7 +56,7 @@ SELECT
     r.recording_id,
     s.script_id,
     v.script_version,
-    n.script_name,
+    coalesce(v.script_name, n.script_name) AS script_name,
     f.flow_id,
     nullif(f.flow_version, '') AS flow_version,
     nullif(f.flow_name, '') AS flow_name

@@ -2,12 +2,12 @@
 --
 -- grain: script_id, version_id
 -- column script_id: script
--- column script_name: name of the script
+-- column script_name: name of the script, as first seen with this version
 -- column version_id: version
 -- column published_date: when the version was published (UTC)
 SELECT
     d.script_id,
-    max(d.script_name) AS script_name,
+    arg_min(d.script_name, (r."sequence", d.landing_id, d.script_name)) AS script_name,
     d.version_id,
     min(d.published_date) AS published_date
 FROM raw.published_scripts AS d
