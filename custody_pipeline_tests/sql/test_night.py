@@ -191,6 +191,37 @@ def test_no_clock_decides_which_content_was_first(night: Night) -> None:
     }
 
 
+def test_no_clock_decides_which_entry_or_request_was_first(night: Night) -> None:
+    def content_after(fetched_at: str) -> str:
+        night.rows["recording_audits"][0]["fetched_at"] = night.rows["gdpr_requests"][0]["fetched_at"] = fetched_at
+        night.load()
+        # The test's own order of loads.
+        night.execute("UPDATE raw.extraction_receipts SET sequence = left(landing_id, 3)::INT")
+        night.model()
+        return night.sha256()
+
+    night.call()
+    night.drop("conversation_details", conversation_id="c1")
+    night.refuse(404)
+    night.erase_at_vendor(document_sha256="e" * 64)
+    night.audit("Download", document_sha256="d" * 64)
+    assert content_after("2026-11-20 00:00:00") == content_after("2026-11-05 00:00:00")
+    assert night.gap("ERASED_AT_VENDOR")["evidence"][-1]["observed_at"].startswith("2026-11-20")
+
+
+def test_what_names_a_recording_without_a_conversation_is_an_event_of_it_alone(night: Night) -> None:
+    night.call()
+    night.rows["orphan_recordings"] += [
+        {"orphan_id": "o1"},
+        {"orphan_id": "o2", "conversation_id": "c1"},
+        {"orphan_id": "o3", "recording_id": "r3"},
+    ]
+    night.job()
+    night.run()
+    found = [row["recording_id"] for row in night.table("custody_events") if "orphan_recordings" in row["what"]]
+    assert found == ["orphan:o1", "r3", "orphan:o2"]
+
+
 def state(night: Night) -> str:
     night.run()
     return str(night.table("nights")[0]["state"])

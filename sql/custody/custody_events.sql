@@ -59,7 +59,7 @@ documents AS (
     SELECT d.*, l.who, l.operator, l.tool_version, l.git_revision
     FROM contents AS d
     LEFT JOIN loads AS l ON l.partition_date = d.partition_date AND l.landing_id = d.landing_id
-    WHERE d.conversation_id <> ''
+    WHERE d.conversation_id <> '' OR d.recording_id <> ''
 ),
 
 digests AS (

@@ -72,7 +72,7 @@ WITH received AS (
     FROM staging.captures
     UNION ALL
     SELECT partition_date, landing_id, is_current, 'orphan_recordings', orphan_id,
-        conversation_id, recording_id,
+        conversation_id, coalesce(recording_id, 'orphan:' || orphan_id),
         document_sha256, document_state, document_sha256, document_uri, source_uri, fetched_at
     FROM staging.orphan_recordings
     UNION ALL

@@ -25,7 +25,7 @@ newest AS (
 ),
 
 first_seen AS (
-    SELECT partition_date, document_sha256, min((fetched_at, document_uri)) AS seen
+    SELECT partition_date, document_sha256, min(("sequence", fetched_at, document_uri)) AS seen
     FROM received
     GROUP BY partition_date, document_sha256
 )
@@ -38,10 +38,10 @@ SELECT
     n.created_date,
     n.matched_by,
     {
-        'uri': f.seen[2],
+        'uri': f.seen[3],
         'sha256': n.document_sha256,
         'what': 'gdpr_requests document: request ' || n.request_id,
-        'observed_at': f.seen[1]
+        'observed_at': f.seen[2]
     } AS evidence
 FROM newest AS n
 INNER JOIN first_seen AS f USING (partition_date, document_sha256)

@@ -26,7 +26,7 @@ WITH received AS (
     INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
     WHERE r.is_usable AND d.document_state = 'ok' AND d.audit_id IS NOT NULL
     QUALIFY row_number() OVER (
-        PARTITION BY d.partition_date, d.audit_id ORDER BY d.fetched_at, d.landing_id, d.document_uri
+        PARTITION BY d.partition_date, d.audit_id ORDER BY r."sequence", d.fetched_at, d.landing_id, d.document_uri
     ) = 1
 )
 
