@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from custody_pipeline.warehouse.sql_files import query
+
 if TYPE_CHECKING:
     from custody_pipeline_tests.sql.conftest import Night
 
@@ -64,3 +66,20 @@ def test_the_deletion_of_an_annotation_does_not_explain_a_lost_recording(night: 
     night.audit("Delete", "note", entity_type="RecordingAnnotation")
     night.run()
     assert night.reasons() == {"RECORDING_NOT_FOUND"}
+
+
+def test_an_entry_that_names_no_conversation_belongs_to_no_recording_without_one(night: Night) -> None:
+    night.call()
+    night.rows["orphan_recordings"].append({"orphan_id": "o1"})
+    night.audit("Update", recording="policy", conversation="", entity_type="RecordingSettings")
+    night.run()
+    assert night.table("access_events") == []
+
+
+def test_an_entry_about_a_conversation_counts_for_each_of_its_recordings(night: Night) -> None:
+    night.call()
+    night.audit("Read", entity_id=None)
+    night.run()
+    night.con.execute("CREATE TEMP TABLE asked AS SELECT 'c1' AS c, unnest(['r1', 'r2']) AS r")
+    ((who, action, recordings, *_),) = night.execute(query("matters/accesses")).fetchall()
+    assert (who, action, recordings) == ("reviewer", "viewed", 2)

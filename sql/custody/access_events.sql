@@ -43,7 +43,7 @@ with_conversation AS (
         END AS recording_id
     )
     FROM with_recording
-    WHERE recording_id IS NOT NULL OR conversation_id IN (SELECT conversation_id FROM recordings)
+    WHERE recording_id IS NOT NULL OR (conversation_id <> '' AND conversation_id IN (SELECT conversation_id FROM recordings))
 )
 
 SELECT
