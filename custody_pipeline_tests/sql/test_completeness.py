@@ -790,3 +790,14 @@ def test_a_recording_that_is_gone_from_the_bucket_has_the_row_of_its_folder(nigh
     night.run()
     (row,) = night.table("chain_of_custody")
     assert (row["conversation_id"], row["recording_id"], row["gap_reasons"]) == ("c1", ONE, ["OBJECT_MISSING"])
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_the_order_of_two_entries_of_a_recording_decides_nothing(night: Night, swap: bool) -> None:
+    night.call()
+    entries = [{"file_state": "AVAILABLE"}, {"file_state": "DELETED"}]
+    night.metadata("c1", *({"recording_id": "r1", "document_sha256": "d" * 64, **entry} for entry in entries))
+    if swap:
+        night.rows["recording_metadata"].reverse()
+    night.run()
+    assert night.row()["file_state"] == "AVAILABLE"

@@ -22,6 +22,7 @@ from custody_pipeline_tests.sql.conftest import (
     NIGHT,
     SCRIPT,
     Night,
+    Row,
     Tags,
     one_window,
     together,
@@ -909,3 +910,20 @@ def test_an_organisations_id_that_changes_between_nights_is_named(night: Night) 
     later.run()
     (found,) = later.check("same_organization")
     assert (found["organization_id"], found["other_night"], found["other_organization_id"]) == ("other", NIGHT, "org")
+
+
+@pytest.mark.parametrize(
+    ("job", "media", "detail"),
+    [
+        ({"job_state": None}, {}, "an export job that covers it is not FULFILLED"),
+        ({"include_screen": False}, {"media": "Screen"}, "the export job leaves out screen recordings"),
+    ],
+)
+def test_a_pending_export_names_the_job_that_left_it_out(night: Night, job: Row, media: Row, detail: str) -> None:
+    night.call()
+    night.rows["export_objects"].clear()
+    night.rows["export_sidecars"].clear()
+    night.metadata("c1", {"recording_id": "r1", "exported_date": None, **media})
+    night.job(**job)
+    night.run()
+    assert night.gap("EXPORT_PENDING")["detail"] == detail

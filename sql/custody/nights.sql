@@ -10,7 +10,7 @@
 -- column recordings BIGINT: recordings that any source names
 -- column complete BIGINT: recordings without a gap
 -- column gaps BIGINT: recordings with a gap
--- column excluded BIGINT: recordings left out as sensitive
+-- column excluded BIGINT: recordings left out as sensitive, or erased
 -- column recoverable BIGINT: recordings with a gap that may still close
 -- column unexplained BIGINT: unexplained recordings in custody.reconciliation
 -- column completeness VARCHAR: established (every needed source was asked, answered whole, and agrees), incomplete (something is unexplained) or not_established (a source was not asked, failed, or was cut short)

@@ -22,7 +22,7 @@ WITH asked AS (
 ),
 
 deletions AS (
-    SELECT partition_date, entity_id AS recording_id, any_value(conversation_id) AS conversation_id,
+    SELECT partition_date, entity_id AS recording_id, max(conversation_id) AS conversation_id,
         bool_or(coalesce(lower(entity_type) LIKE '%recording', true)) AS is_recording,
         min(occurred_at) AS deleted_at,
         arg_min(evidence, (occurred_at, audit_id)) AS deletion_evidence
@@ -229,7 +229,7 @@ SELECT
         ELSE CASE
             WHEN covering_jobs = 0 THEN 'no export job covers the conversation yet'
             WHEN unfinished_jobs > 0 THEN 'an export job that covers it is not FULFILLED'
-            WHEN screenless_jobs > 0 AND (media_type = 'screen' OR media_subtype = 'Screen')
+            WHEN screenless_jobs > 0 AND stated_kind(media_type, media_subtype) = 'screen'
                 THEN 'the export job leaves out screen recordings'
             WHEN export_date IS NOT NULL THEN 'due for export since ' || export_date::VARCHAR || ' UTC'
             ELSE 'file state ' || coalesce(file_state, 'unknown')

@@ -68,15 +68,8 @@ with_kind AS (
         ) AS kind
     FROM staging.named_recordings AS r
     LEFT JOIN told_before AS b ON b.partition_date = r.partition_date AND b.recording_id = r.recording_id
-    LEFT JOIN (
-        SELECT * FROM staging.recording_metadata
-        WHERE is_current
-        QUALIFY row_number() OVER (
-            PARTITION BY partition_date, key_conversation_id, recording_id
-            ORDER BY exported_date DESC NULLS LAST, document_sha256
-        ) = 1
-    ) AS m
-        ON m.partition_date = r.partition_date AND m.key_conversation_id = r.conversation_id
+    LEFT JOIN staging.recording_metadata AS m
+        ON m.is_latest AND m.partition_date = r.partition_date AND m.key_conversation_id = r.conversation_id
         AND m.recording_id = r.recording_id
     LEFT JOIN staging.media_objects AS o
         ON o.partition_date = r.partition_date AND o.conversation_id = r.conversation_id

@@ -286,7 +286,7 @@ covered AS (
         arg_max(job.job_id, (job.requested_at, job.job_id)) AS job_id,
         arg_max(job.requested_at, (job.requested_at, job.job_id)) AS requested_at,
         count(*) AS covering,
-        count(*) FILTER (job.job_state <> 'FULFILLED') AS unfinished,
+        count(*) FILTER (job.job_state IS DISTINCT FROM 'FULFILLED') AS unfinished,
         count(*) FILTER (
             job.job_state = 'FULFILLED' AND NOT coalesce(job.include_sensitive, false) AND job.total_skipped > 0
         ) AS excluding,

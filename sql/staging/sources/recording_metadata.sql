@@ -33,7 +33,7 @@ SELECT
     r.is_current,
     r.is_current AND row_number() OVER (
         PARTITION BY d.partition_date, d.landing_id, d.key_conversation_id, d.recording_id
-        ORDER BY d.exported_date DESC NULLS LAST, d.document_sha256
+        ORDER BY d.exported_date DESC NULLS LAST, d.document_sha256, d.file_state, d.session_id
     ) = 1 AS is_latest,
     d.source_uri,
     d.fetched_at,
