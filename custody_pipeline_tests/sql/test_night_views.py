@@ -103,7 +103,7 @@ def test_a_warehouse_that_is_open_for_reading_can_be_asked_for_a_night(tmp_path:
 
 
 def test_no_model_names_a_window_unless_it_makes_or_compares_nights() -> None:
-    naming = {key for key, model in load_models().items() if "window_start" in model.sql}
+    naming = {key for key, model in load_models().items() if "window_" in model.sql}
     assert naming == {
         "staging.carried_over",
         "custody.coverage",

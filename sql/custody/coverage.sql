@@ -13,12 +13,7 @@
 -- column complete_until TIMESTAMP: until when the source is complete, where it says so (UTC)
 -- column collected_at TIMESTAMP: when it was last asked (UTC)
 -- column detail VARCHAR: why it is not whole; or that a clock was wrong, or what single reads left out
-WITH nights AS (
-    SELECT unnest(range(getvariable('window_start')::DATE, getvariable('window_end')::DATE, INTERVAL 1 DAY))::DATE
-            AS partition_date
-),
-
-needed (source, sees) AS (
+WITH needed (source, sees) AS (
     VALUES
     ('export_objects', 'objects in the export bucket; nothing that was deleted before the night was collected'),
     ('conversation_details', 'recorded audio and screens of the client''s divisions; no chat, message or e-mail recording'),
@@ -153,7 +148,7 @@ asked AS (
         a.began AS began_ahead,
         r.resource IN ('conversation_details', 'listed_recordings')
         AND coalesce(r.data_available_until < n.partition_date + INTERVAL 1 DAY, true) AS is_early
-    FROM nights AS n
+    FROM window_nights() AS n
     CROSS JOIN (
         SELECT source, sees FROM needed
         UNION ALL

@@ -15,11 +15,7 @@
 -- column unexplained BIGINT: unexplained recordings in custody.reconciliation
 -- column completeness VARCHAR: established (every needed source was asked, answered whole, and agrees), incomplete (something is unexplained) or not_established (a source was not asked, failed, or was cut short)
 -- column coverage VARCHAR: JSON object: each source with its state, from custody.coverage
-WITH nights AS (
-    SELECT unnest(range(getvariable('window_start'), getvariable('window_end'), INTERVAL 1 DAY))::DATE AS partition_date
-),
-
-loads AS (
+WITH loads AS (
     SELECT partition_date, max(finished_at) FILTER (is_newest) AS collected_at,
         max(data_available_until) FILTER (resource = 'conversation_details' AND is_current) AS watermark,
         bool_or(resource = 'conversation_details' AND is_newest AND receipt_state = 'not_configured') AS not_configured
@@ -84,7 +80,7 @@ SELECT
         ELSE 'not_established'
     END AS completeness,
     c.coverage
-FROM nights AS n
+FROM window_nights() AS n
 LEFT JOIN loads AS l USING (partition_date)
 LEFT JOIN statuses AS s USING (partition_date)
 LEFT JOIN recoverable AS r USING (partition_date)

@@ -17,11 +17,7 @@
 -- column explained BIGINT: of these, absent with a reason in custody.gaps
 -- column unexplained BIGINT: expected minus present minus explained
 -- column detail VARCHAR: JSON object: reasons with their counts, or the totals of the jobs
-WITH nights AS (
-    SELECT unnest(range(getvariable('window_start'), getvariable('window_end'), INTERVAL 1 DAY))::DATE AS partition_date
-),
-
-reasons AS (
+WITH reasons AS (
     -- One reason per recording that explains the missing media.
     SELECT gap.partition_date, gap.conversation_id, gap.recording_id, min(gap.reason) AS reason
     FROM custody.gaps AS gap
@@ -246,7 +242,7 @@ SELECT
     coalesce(c.explained, 0) AS explained,
     coalesce(c.expected - c.present - c.explained, 0) AS unexplained,
     coalesce(c.detail, '{}') AS detail
-FROM nights AS n
+FROM window_nights() AS n
 CROSS JOIN (
     SELECT unnest([
         'recordings', 'failed_recordings', 'bucket_objects', 'sidecars', 'recording_metadata', 'details_sessions', 'manifests',

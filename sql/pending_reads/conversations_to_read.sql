@@ -57,29 +57,29 @@ captured AS (
 ),
 
 with_objects AS (
-    SELECT DISTINCT conversation_id
+    SELECT conversation_id
     FROM raw.export_objects
     SEMI JOIN current USING (partition_date, landing_id)
     WHERE object_role = 'media' AND conversation_id IS NOT NULL
     UNION
-    SELECT DISTINCT conversation_id
+    SELECT conversation_id
     FROM raw.export_manifests
     SEMI JOIN current USING (partition_date, landing_id)
     WHERE conversation_id IS NOT NULL
     UNION
     -- The call may have begun on an earlier day: only its document tells the night of the recording that failed.
-    SELECT DISTINCT conversation_id
+    SELECT conversation_id
     FROM raw.export_failures
     SEMI JOIN current USING (partition_date, landing_id)
     WHERE conversation_id IS NOT NULL
     UNION
-    SELECT DISTINCT conversation_id
+    SELECT conversation_id
     FROM raw.listed_recordings
     SEMI JOIN current USING (partition_date, landing_id)
     WHERE conversation_id IS NOT NULL
     UNION
     -- The job has a conversation, and its document cannot be read.
-    SELECT DISTINCT conversation_id
+    SELECT conversation_id
     FROM raw.conversation_details
     SEMI JOIN current USING (partition_date, landing_id)
     WHERE conversation_id <> '' AND document_state <> 'ok'

@@ -13,8 +13,6 @@ SELECT
         ),
         []
     ) AS ends
-FROM (
-    SELECT unnest(range(getvariable('window_start'), getvariable('window_end'), INTERVAL 1 DAY))::DATE AS partition_date
-) AS night
+FROM window_nights() AS night
 LEFT JOIN staging.recordings AS recording USING (partition_date)
 GROUP BY night.partition_date

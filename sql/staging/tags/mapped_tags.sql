@@ -84,7 +84,7 @@ conflicts AS (
         list(DISTINCT tag_key ORDER BY tag_key) AS conflicting_keys, count(DISTINCT tag_value) AS tag_values
     FROM candidates
     SEMI JOIN contested_columns USING (partition_date, conversation_id, recording_id, column_name)
-    WHERE place <= 3 AND NOT is_cut AND NOT regexp_full_match(tag_value, '[\s\p{Z}]*')
+    WHERE place <= 3 AND NOT is_cut AND NOT is_blank(tag_value)
     GROUP BY partition_date, conversation_id, recording_id, column_name
 ),
 
@@ -107,7 +107,7 @@ SELECT
     w.applies,
     CASE
         WHEN b.place IS NULL THEN 'missing'
-        WHEN b.place = 1 AND regexp_full_match(b.tag_value, '[\s\p{Z}]*') THEN 'blank'
+        WHEN b.place = 1 AND is_blank(b.tag_value) THEN 'blank'
         WHEN b.place = 1 AND b.tag_value IS NOT NULL THEN 'found'
         WHEN b.place = 1 THEN 'no_value'
         WHEN b.place = 2 THEN 'elsewhere'
@@ -121,7 +121,7 @@ SELECT
     w.attribute,
     -- With a blank value, one other value disagrees.
     CASE
-        WHEN c.tag_values > 1 OR (c.tag_values = 1 AND b.place = 1 AND regexp_full_match(b.tag_value, '[\s\p{Z}]*'))
+        WHEN c.tag_values > 1 OR (c.tag_values = 1 AND b.place = 1 AND is_blank(b.tag_value))
             THEN c.conflicting_keys
         ELSE []
     END AS conflicting_keys
