@@ -1,5 +1,5 @@
--- Names and addresses of the agents in the night's recordings, as the organisation's list of users had them when the
--- night was collected. Published below live/, and not sealed: a name may change, and is not what was exported.
+-- Names and addresses of the agents in the night's recordings, as the newest list of users had them when the night
+-- last ran. Published below live/, and not sealed: a name may change, and is not what was exported.
 --
 -- grain: partition_date, user_id
 -- column partition_date DATE: UTC day of the conversation's start

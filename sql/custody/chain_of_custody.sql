@@ -8,7 +8,7 @@
 -- column conversation_id VARCHAR: conversation; empty if no source names one
 -- column recording_id VARCHAR: recording; `session:<id>`, `screen:<participant id>` or `capture:<conversation id>` if only a session, a participant or live capture shows that a recording should exist
 -- column session_id VARCHAR: session of the recording
--- column media_type VARCHAR: Call, Chat, Email, Message, Callback or Screen; audio if only the recording interface has the recording
+-- column media_type VARCHAR: Call, Chat, Email, Message, Callback or Screen; audio, chat, email, message or screen if only the recording interface says it
 -- column media_subtype VARCHAR: Trunk, Station, Consult, Screen or Snippet
 -- column direction VARCHAR: inbound or outbound
 -- column ani VARCHAR [pii]: the caller's number
