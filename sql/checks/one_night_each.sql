@@ -20,8 +20,8 @@ began AS (
 ),
 
 named_recordings AS (
-    SELECT coalesce(recording_id, 'orphan:' || orphan_id) AS recording_id, own_night,
-        unnest([recording_id, conversation_id]) AS id
+    SELECT coalesce(recording_id, 'orphan:' || orphan_id) AS recording_id,
+        coalesce(utc_moment(start_text), created_time)::DATE AS own_night, unnest([recording_id, conversation_id]) AS id
     FROM staging.orphan_recordings
     WHERE is_current
     UNION ALL

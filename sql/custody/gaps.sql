@@ -43,10 +43,8 @@ findings AS (
         '' AS conversation_id,
         'source:' || o.failed_source AS recording_id,
         o.reason,
-        any_value(o.severity) AS severity,
         count(*) || ' recordings; ' || coalesce(any_value(f.detail), 'none could be read') AS detail,
-        [any_value(f.evidence)] AS evidence,
-        NULL::TIMESTAMP AS recoverable_until
+        [any_value(f.evidence)] AS evidence
     FROM staging.gap_objects AS o
     INNER JOIN failed AS f ON f.partition_date = o.partition_date AND f.resource = o.failed_source
     GROUP BY o.partition_date, o.reason, o.failed_source

@@ -44,10 +44,8 @@ sidecars AS (
         SELECT
             s.*,
             -- A time without a zone stays null, and its sidecar is odd.
-            CASE WHEN regexp_matches(start_time, '(Z|[+-]\d\d:?\d\d)$')
-                THEN utc_moment(start_time) END AS starts,
-            CASE WHEN regexp_matches(end_time, '(Z|[+-]\d\d:?\d\d)$')
-                THEN utc_moment(end_time) END AS ends
+            CASE WHEN names_zone(start_time) THEN utc_moment(start_time) END AS starts,
+            CASE WHEN names_zone(end_time) THEN utc_moment(end_time) END AS ends
         FROM raw.export_sidecars AS s
         SEMI JOIN current USING (partition_date, landing_id)
     )

@@ -14,7 +14,6 @@
 -- column severity: where it differs from the catalogue's
 -- column detail: the particulars, without tag values
 -- column evidence: documents and objects that prove it
--- column recoverable_until: until when something can be done (UTC), where that is known
 -- column tag_keys: keys concerned, sorted; null where no single key is
 WITH recordings AS (
     SELECT
@@ -125,7 +124,6 @@ tag_vanished AS (
         recording.conversation_id,
         recording.recording_id,
         'TAG_VANISHED' AS reason,
-        NULL::VARCHAR AS severity,
         array_to_string(lost.details[:20], '; ')
             || CASE WHEN len(lost.details) > 20 THEN ' and ' || (len(lost.details) - 20)::VARCHAR || ' more' ELSE '' END
             AS detail,
@@ -141,15 +139,13 @@ capture_missing AS (
         recording.conversation_id,
         recording.recording_id,
         'CAPTURE_MISSING' AS reason,
-        NULL::VARCHAR AS severity,
         CASE
             WHEN named.events IS NOT NULL
                 THEN named.events::VARCHAR || ' events came; the reading: ' || array_to_string(named.outcomes, ', ')
             ELSE 'ended at ' || recording.conversation_end::VARCHAR || ' UTC; ends of calls were received from '
                 || ran.since::VARCHAR || ' until ' || ran.until::VARCHAR || ' UTC, and no event of this one'
         END AS detail,
-        coalesce(named.evidence, ran.evidence) AS evidence,
-        NULL::VARCHAR[] AS tag_keys
+        coalesce(named.evidence, ran.evidence) AS evidence
     FROM recordings AS recording
     LEFT JOIN named_by_events AS named USING (partition_date, conversation_id)
     LEFT JOIN capture_ran AS ran
@@ -186,8 +182,7 @@ capture_without_recording AS (
         list_filter(
             list_append(coalesce(announced.evidence, captured.evidence), recording.metadata_evidence),
             lambda proof: proof IS NOT NULL
-        ) AS evidence,
-        NULL::VARCHAR[] AS tag_keys
+        ) AS evidence
     FROM recordings AS recording
     LEFT JOIN captured_conversations AS captured USING (partition_date, conversation_id)
     LEFT JOIN announced_recordings AS announced USING (partition_date, conversation_id, recording_id)
@@ -196,9 +191,9 @@ capture_without_recording AS (
 
 findings AS (
     SELECT * FROM tag_vanished
-    UNION ALL
+    UNION ALL BY NAME
     SELECT * FROM capture_missing
-    UNION ALL
+    UNION ALL BY NAME
     SELECT * FROM capture_without_recording
 )
 
@@ -210,6 +205,5 @@ SELECT
     severity,
     detail,
     evidence[:20] AS evidence,
-    NULL::TIMESTAMP AS recoverable_until,
     tag_keys
 FROM findings

@@ -10,7 +10,6 @@
 -- column severity: where it differs from the catalogue's
 -- column detail: the particulars, without tag values
 -- column evidence: documents and objects that prove it
--- column recoverable_until: until when something can be done (UTC), where that is known
 WITH regions AS (
     -- The most frequent region is the reference if neither the gateway nor the bucket names a region.
     SELECT partition_date, region AS common_region
@@ -122,6 +121,5 @@ SELECT
     -- If only the bucket is in another region, the recording is in the right one: severity info, and no gap.
     CASE WHEN reason = 'REGION_MISMATCH' AND NOT is_elsewhere THEN 'info' END AS severity,
     detail,
-    list_filter(evidence, lambda x: x IS NOT NULL) AS evidence,
-    NULL::TIMESTAMP AS recoverable_until
+    list_filter(evidence, lambda x: x IS NOT NULL) AS evidence
 FROM findings

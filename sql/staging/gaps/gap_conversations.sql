@@ -7,10 +7,8 @@
 -- column conversation_id: conversation
 -- column recording_id: recording
 -- column reason: code of the reason
--- column severity: where it differs from the catalogue's
 -- column detail: the particulars, without tag values
 -- column evidence: documents and objects that prove it
--- column recoverable_until: until when something can be done (UTC), where that is known
 WITH unknown AS (
     SELECT r.partition_date, r.conversation_id, r.recording_id, r.starts_about, r.starts_before, c.*
         EXCLUDE (partition_date, conversation_id)
@@ -52,7 +50,6 @@ SELECT
     conversation_id,
     recording_id,
     reason,
-    NULL::VARCHAR AS severity,
     CASE reason
         WHEN 'SOURCE_NOT_CONFIGURED' THEN 'no API credentials: its tags, its recording metadata and its jobs are unknown'
         WHEN 'NOT_YET_AVAILABLE' THEN 'began about ' || starts_about::VARCHAR || ' UTC; data are complete until '
@@ -72,8 +69,7 @@ SELECT
             CASE WHEN reason = 'ERASED_AT_VENDOR' THEN request_evidence END
         ],
         lambda x: x IS NOT NULL
-    ) AS evidence,
-    NULL::TIMESTAMP AS recoverable_until
+    ) AS evidence
 FROM findings
 -- What an earlier load named, and nothing names now, may have the reason by itself.
 ANTI JOIN staging.gap_exports USING (partition_date, conversation_id, recording_id, reason)

@@ -10,7 +10,6 @@
 -- column conversation_id: conversation
 -- column recording_id: recording
 -- column reason: code of the reason
--- column severity: where it differs from the catalogue's
 -- column detail: the particulars, without tag values
 -- column evidence: documents and objects that prove it
 -- column recoverable_until: until when something can be done (UTC), where that is known
@@ -202,7 +201,6 @@ SELECT
     conversation_id,
     recording_id,
     reason,
-    NULL::VARCHAR AS severity,
     CASE reason
         WHEN 'RECORDING_NOT_FOUND' THEN announced || '; the recording interface does not have it'
         WHEN 'CONVERSATION_FORBIDDEN' THEN announced || '; the recording interface refused'

@@ -10,7 +10,6 @@
 -- column conversation_id: conversation
 -- column recording_id: recording, `object:<key>` or `organization:<id>`
 -- column reason: code of the reason
--- column severity: where it differs from the catalogue's
 -- column detail: the particulars, without tag values
 -- column evidence: documents and objects that prove it
 -- column recoverable_until: until when something can be done (UTC), where that is known
@@ -136,7 +135,6 @@ SELECT
     conversation_id,
     recording_id,
     reason,
-    NULL::VARCHAR AS severity,
     detail,
     evidence,
     CASE WHEN reason IN ('OBJECT_EMPTY') THEN delete_date END AS recoverable_until,
@@ -152,7 +150,6 @@ SELECT
     conversation_id,
     'object:' || object_key,
     'UNRECOGNISED_OBJECT',
-    NULL,
     uri || ': ' || finding,
     [{'uri': uri, 'sha256': NULL::VARCHAR, 'what': object_bytes::VARCHAR || ' bytes', 'observed_at': last_modified}],
     NULL,
@@ -164,7 +161,6 @@ SELECT
     '',
     'organization:' || organization_id,
     'FOREIGN_ORGANISATION',
-    NULL,
     objects || ' objects lie in the folder of organisation ' || organization_id || '; this is ' || own,
     [
         {

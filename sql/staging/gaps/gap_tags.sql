@@ -10,10 +10,8 @@
 -- column conversation_id: conversation
 -- column recording_id: recording
 -- column reason: code of the reason
--- column severity: where it differs from the catalogue's
 -- column detail: the particulars, without tag values
 -- column evidence: documents and objects that prove it
--- column recoverable_until: until when something can be done (UTC), where that is known
 -- column tag_keys: keys concerned, sorted; null where no single key is
 WITH odd_tags AS (
     SELECT *, {
@@ -164,7 +162,6 @@ SELECT
     conversation_id,
     recording_id,
     reason,
-    NULL::VARCHAR AS severity,
     CASE reason
         WHEN 'EXPORT_DROPPED_TAGS' THEN 'the field is there and empty'
         WHEN 'TAG_NEVER_SET' THEN 'no participant has an attribute'
@@ -173,7 +170,6 @@ SELECT
                 THEN ' and ' || (count(DISTINCT tag_key) - 20)::VARCHAR || ' more' ELSE '' END
     END AS detail,
     list_sort(list_distinct(flatten(list(evidence))))[:20] AS evidence,
-    NULL::TIMESTAMP AS recoverable_until,
     list_sort(list(DISTINCT tag_key) FILTER (tag_key IS NOT NULL)) AS tag_keys
 FROM findings
 GROUP BY partition_date, conversation_id, recording_id, reason

@@ -11,8 +11,6 @@
 -- column organization_id: organisation in the key
 -- column is_live: true if the bucket has an object of the recording now
 -- column object_uri: chosen object
--- column bucket: bucket of the chosen object
--- column object_key: key of the chosen object
 -- column version_id: version of the chosen object
 -- column object_bytes: size of the chosen object in bytes
 -- column last_modified: when the chosen object was written (UTC)
@@ -165,8 +163,6 @@ SELECT
     v.organization_id,
     v.is_live_version AS is_live,
     CASE WHEN v.is_live_version THEN 's3://' || v.bucket || '/' || v.object_key END AS object_uri,
-    CASE WHEN v.is_live_version THEN v.bucket END AS bucket,
-    CASE WHEN v.is_live_version THEN v.object_key END AS object_key,
     CASE WHEN v.is_live_version THEN v.version_id END AS version_id,
     CASE WHEN v.is_live_version THEN v.object_bytes END AS object_bytes,
     CASE WHEN v.is_live_version THEN v.last_modified END AS last_modified,

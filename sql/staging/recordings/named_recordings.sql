@@ -53,7 +53,8 @@ named_by_lists AS (
     FROM staging.export_manifests
     WHERE is_current
     UNION ALL
-    SELECT partition_date, conversation_id, coalesce(recording_id, 'orphan:' || orphan_id), 'orphans', own_night
+    SELECT partition_date, conversation_id, coalesce(recording_id, 'orphan:' || orphan_id), 'orphans',
+        coalesce(utc_moment(start_text), created_time)::DATE
     FROM staging.orphan_recordings
     WHERE is_current
     UNION ALL

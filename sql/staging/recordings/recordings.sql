@@ -79,7 +79,6 @@
 -- column screenless_jobs: covering jobs that are FULFILLED and leave out screen recordings
 -- column job_evidence: documents of the covering jobs, as evidence
 -- column session_id: session of the recording
--- column session_purpose: purpose of that session's participant
 -- column leg_users: agents whose leg was recorded
 -- column user_ids: agents in the recording
 -- column conversation_start: start of the conversation (UTC)
@@ -161,6 +160,29 @@ own_sidecars AS (
     WHERE NOT disagrees
 ),
 
+metadata AS (
+    SELECT
+        partition_date,
+        key_conversation_id AS conversation_id,
+        recording_id,
+        session_id,
+        utc_moment(start_text) AS start_time,
+        utc_moment(end_text) AS end_time,
+        start_text,
+        end_text,
+        names_zone(start_text) AND names_zone(end_text) AS has_zone,
+        media,
+        media_subtype,
+        file_state,
+        archive_date,
+        delete_date,
+        export_date,
+        exported_date,
+        region
+    FROM staging.recording_metadata
+    WHERE is_latest
+),
+
 key_columns AS (
     -- Only the columns that the next steps need. The wide columns are joined in the final SELECT.
     SELECT
@@ -186,11 +208,7 @@ key_columns AS (
     LEFT JOIN staging.media_objects AS media USING (partition_date, conversation_id, recording_id)
     LEFT JOIN own_sidecars AS sidecar USING (partition_date, conversation_id, recording_id)
     LEFT JOIN staging.conversation_facts AS conversation USING (partition_date, conversation_id)
-    LEFT JOIN staging.recording_metadata AS metadata
-        ON metadata.is_latest
-        AND metadata.partition_date = recording.partition_date
-        AND metadata.key_conversation_id = recording.conversation_id
-        AND metadata.recording_id = recording.recording_id
+    LEFT JOIN metadata USING (partition_date, conversation_id, recording_id)
 ),
 
 session_candidates AS (
@@ -224,11 +242,6 @@ sessions AS (
             WHEN count(DISTINCT session_id) FILTER (evidence = 3) = 1 THEN any_value(session_id) FILTER (evidence = 3)
             WHEN count(DISTINCT session_id) FILTER (evidence = 4) = 1 THEN any_value(session_id) FILTER (evidence = 4)
         END AS session_id,
-        CASE
-            WHEN min(evidence) <= 2 THEN arg_min(purpose, (evidence, purpose NOT IN ('agent', 'user'), session_id))
-            WHEN count(DISTINCT session_id) FILTER (evidence = 3) = 1 THEN any_value(purpose) FILTER (evidence = 3)
-            WHEN count(DISTINCT session_id) FILTER (evidence = 4) = 1 THEN any_value(purpose) FILTER (evidence = 4)
-        END AS purpose,
         arg_min(edge_id, (evidence, session_id)) AS edge_id,
         list_sort(list_distinct(
             list(user_id) FILTER (evidence <= 3 AND purpose IN ('agent', 'user') AND user_id IS NOT NULL)
@@ -388,7 +401,6 @@ SELECT
     coalesce(covered.screenless, 0) AS screenless_jobs,
     coalesce(covered.evidence, []) AS job_evidence,
     coalesce(key_columns.named_session_id, session.session_id) AS session_id,
-    session.purpose AS session_purpose,
     coalesce(session.leg_users, []) AS leg_users,
     coalesce(
         list_sort(own.user_ids), nullif(session.leg_users, []), conversation.user_ids, []
@@ -403,11 +415,7 @@ LEFT JOIN staging.media_objects AS media USING (partition_date, conversation_id,
 LEFT JOIN staging.sidecar_objects AS sidecar USING (partition_date, conversation_id, recording_id)
 LEFT JOIN own_sidecars AS own USING (partition_date, conversation_id, recording_id)
 LEFT JOIN staging.conversation_facts AS conversation USING (partition_date, conversation_id)
-LEFT JOIN staging.recording_metadata AS metadata
-    ON metadata.is_latest
-    AND metadata.partition_date = recording.partition_date
-    AND metadata.key_conversation_id = recording.conversation_id
-    AND metadata.recording_id = recording.recording_id
+LEFT JOIN metadata USING (partition_date, conversation_id, recording_id)
 LEFT JOIN current_documents AS answer
     ON answer.resource = 'recording_metadata'
     AND answer.partition_date = recording.partition_date

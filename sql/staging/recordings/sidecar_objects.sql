@@ -6,12 +6,8 @@
 -- column conversation_id: conversation in the key
 -- column recording_id: recording in the key
 -- column sidecar_uri: chosen sidecar
--- column object_key: key of the sidecar
--- column last_modified: when the sidecar was written (UTC)
 -- column document_state: ok, not_received, or the reason why the sidecar cannot be read
 -- column document_sha256: SHA-256 of the sidecar's bytes
--- column document_uri: landing file and row that hold those bytes
--- column first_seen_at: when these bytes were first received (UTC)
 -- column evidence: the sidecar, as evidence
 -- column document_conversation_id: conversation that the document names
 -- column document_recording_id: recording that the document names
@@ -19,8 +15,8 @@
 -- column media_type: kind of media
 -- column media_subtype: Trunk, Station, Consult, Screen, Snippet
 -- column user_ids: agents
--- column start_time: start (UTC)
--- column end_time: end (UTC)
+-- column start_time: start (UTC); null if it cannot be parsed
+-- column end_time: end (UTC); null if it cannot be parsed
 -- column start_text: start, as written
 -- column end_text: end, as written
 -- column has_zone: true if both times have a time zone
@@ -49,11 +45,8 @@ WITH sidecars AS (
         s.media_type,
         s.media_subtype,
         s.user_ids,
-        s.start_time,
-        s.end_time,
         s.start_text,
         s.end_text,
-        s.has_zone,
         s.duration_ms,
         s.duration_written,
         s.conversation_start,
@@ -96,12 +89,8 @@ SELECT
     c.conversation_id,
     c.recording_id,
     's3://' || c.bucket || '/' || c.object_key AS sidecar_uri,
-    c.object_key,
-    c.last_modified,
     CASE WHEN c.object_bytes = 0 THEN 'empty' ELSE coalesce(c.document_state, 'not_received') END AS document_state,
     c.document_sha256,
-    d.document_uri,
-    d.first_seen_at,
     {
         'uri': coalesce(d.document_uri, 's3://' || c.bucket || '/' || c.object_key),
         'sha256': c.document_sha256,
@@ -115,11 +104,11 @@ SELECT
     c.media_type,
     c.media_subtype,
     c.user_ids,
-    c.start_time,
-    c.end_time,
+    utc_moment(c.start_text) AS start_time,
+    utc_moment(c.end_text) AS end_time,
     c.start_text,
     c.end_text,
-    coalesce(c.has_zone, true) AS has_zone,
+    names_zone(c.start_text) AND names_zone(c.end_text) AS has_zone,
     c.duration_ms,
     c.duration_written,
     c.conversation_start,

@@ -6,14 +6,12 @@
 -- column is_current: true if the load is the newest usable load of the night and resource
 -- column is_latest: true for the latest capture of the conversation in the current load
 -- column source_uri: source of the document: API path, object or capture document
--- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
 -- column document_uri: landing file and row that hold the document
 -- column document_state: ok, or the reason why the document cannot be read
 -- column conversation_id: conversation
 -- column observed_at: when live capture first read this content (UTC)
 -- column conversation_sha256: SHA-256 of the conversation's bytes as received
--- column event_id: event that caused the read
 -- column participants [pii]: participants with attributes
 -- column typed_attributes [pii]: key and value of each typed attribute of the conversation
 SELECT
@@ -25,14 +23,12 @@ SELECT
         ORDER BY d.document_state = 'ok' DESC, d.observed_at DESC, d.document_uri DESC
     ) = 1 AS is_latest,
     d.source_uri,
-    d.fetched_at,
     d.document_sha256,
     d.document_uri,
     d.document_state,
     d.conversation_id,
     d.observed_at,
     d.conversation_sha256,
-    d.event_id,
     d.participants,
     d.typed_attributes
 FROM raw.captures AS d

@@ -14,8 +14,6 @@
 -- column participant_id: participant; null where the attribute has none
 -- column attribute_key: key, as set
 -- column attribute_value [pii]: value, verbatim
--- column attribute_type: type of the attribute, as the vendor says
--- column attribute_version: version of the attribute, as the vendor says
 SELECT
     d.partition_date,
     d.landing_id,
@@ -29,9 +27,7 @@ SELECT
     d.conversation_id,
     d.participant_id,
     d.attribute_key,
-    d.attribute_value,
-    d.attribute_type,
-    d.attribute_version
+    d.attribute_value
 FROM raw.conversation_attributes AS d
 INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable

@@ -9,8 +9,6 @@
 -- column document_sha256: SHA-256 of the document's bytes as received
 -- column document_uri: landing file and row that hold the document
 -- column document_state: ok, or the reason why the document cannot be read
--- column page_sha256: SHA-256 of the result page that held the document
--- column job_id: analytics job
 -- column conversation_id: conversation
 -- column conversation_start: start (UTC)
 -- column conversation_end: end (UTC)
@@ -27,8 +25,6 @@ SELECT
     d.document_sha256,
     d.document_uri,
     d.document_state,
-    d.page_sha256,
-    d.job_id,
     d.conversation_id,
     d.conversation_start,
     d.conversation_end,

@@ -5,7 +5,6 @@
 -- column landing_id: load that brought the row
 -- column is_current: true if the load is the newest usable load of the night and resource
 -- column source_uri: source of the document: API path, object or capture document
--- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
 -- column document_uri: landing file and row that hold the document
 -- column document_state: ok, or the reason why the document cannot be read
@@ -23,7 +22,6 @@ SELECT
     d.landing_id,
     r.is_current,
     d.source_uri,
-    d.fetched_at,
     d.document_sha256,
     d.document_uri,
     d.document_state,

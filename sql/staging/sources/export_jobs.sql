@@ -22,7 +22,6 @@
 -- column total_skipped: recordings that the job skipped
 -- column total_failed: recordings that the job could not export
 -- column total_processed: recordings that the job handled
--- column error_message: error message of the job
 SELECT
     d.partition_date,
     d.landing_id,
@@ -43,8 +42,7 @@ SELECT
     d.total_recordings,
     d.total_skipped,
     d.total_failed,
-    d.total_processed,
-    d.error_message
+    d.total_processed
 FROM raw.export_jobs AS d
 INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable

@@ -14,7 +14,6 @@
 -- column recording_id: recording
 -- column has_tags_field: true if the entry has a field custom_data, customData or attributes
 -- column tags [pii]: content of the first of these fields that has a tag, verbatim
--- column media_uri: location of the media, as the manifest says
 -- column other_tags [pii]: contents of the other fields
 SELECT
     d.partition_date,
@@ -30,7 +29,6 @@ SELECT
     d.recording_id,
     d.has_tags_field,
     d.tags,
-    d.media_uri,
     d.other_tags
 FROM raw.export_manifests AS d
 INNER JOIN staging.receipts AS r USING (partition_date, landing_id)

@@ -5,11 +5,6 @@
 -- column partition_date: UTC day of the conversation's start
 -- column landing_id: load that brought the row
 -- column is_current: true if the load is the newest usable load of the night and resource
--- column source_uri: source of the document: API path, object or capture document
--- column fetched_at: when the document was received (UTC)
--- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold the document
--- column document_state: ok, or the reason why the document cannot be read
 -- column bucket: export bucket
 -- column object_key: key, as listed
 -- column version_id: version; null where the bucket has no versions
@@ -31,11 +26,6 @@ SELECT
     d.partition_date,
     d.landing_id,
     r.is_current,
-    d.source_uri,
-    d.fetched_at,
-    d.document_sha256,
-    d.document_uri,
-    d.document_state,
     d.bucket,
     d.object_key,
     d.version_id,

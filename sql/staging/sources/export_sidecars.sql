@@ -1,5 +1,4 @@
--- Sidecars of the exported media, with times parsed from any written form. Every load with a usable receipt has its
--- rows; `is_current` marks the newest load.
+-- Sidecars of the exported media. Every load with a usable receipt has its rows; `is_current` marks the newest load.
 --
 -- column partition_date: UTC day of the conversation's start
 -- column landing_id: load that brought the row
@@ -19,11 +18,8 @@
 -- column media_type: kind of media
 -- column media_subtype: Trunk, Station, Consult, Screen, Snippet
 -- column user_ids: agents
--- column start_time: start (UTC); null if it cannot be parsed
--- column end_time: end (UTC); null if it cannot be parsed
 -- column start_text: start, as written
 -- column end_text: end, as written
--- column has_zone: true if both times have a time zone
 -- column duration_ms: duration in milliseconds
 -- column duration_written: duration, as JSON
 -- column conversation_start: start of the conversation (UTC), if the document tells it
@@ -52,14 +48,8 @@ SELECT
     d.media_type,
     d.media_subtype,
     d.user_ids,
-    CASE WHEN d.start_time >= '1900' AND d.start_time < '2200' AND d.start_time[5] = '-'
-        THEN try_cast(regexp_replace(d.start_time, '([+-]\d\d):?(\d\d)$', '\1:\2') AS TIMESTAMPTZ)::TIMESTAMP END AS start_time,
-    CASE WHEN d.end_time >= '1900' AND d.end_time < '2200' AND d.end_time[5] = '-'
-        THEN try_cast(regexp_replace(d.end_time, '([+-]\d\d):?(\d\d)$', '\1:\2') AS TIMESTAMPTZ)::TIMESTAMP END AS end_time,
     d.start_time AS start_text,
     d.end_time AS end_text,
-    coalesce(regexp_matches(d.start_time, '(Z|[+-]\d\d(:?\d\d)?)$'), true)
-        AND coalesce(regexp_matches(d.end_time, '(Z|[+-]\d\d(:?\d\d)?)$'), true) AS has_zone,
     d.duration_ms,
     d.duration_written,
     d.conversation_start,

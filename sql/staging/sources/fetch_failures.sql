@@ -4,17 +4,12 @@
 -- column partition_date: UTC day of the conversation's start
 -- column landing_id: load that brought the row
 -- column is_current: true if the load is the newest usable load of the night and resource
--- column source_uri: source of the document: API path, object or capture document
--- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
 -- column document_uri: landing file and row that hold the document
--- column document_state: ok, or the reason why the document cannot be read
 -- column resource: raw table of the load that failed
 -- column subject_id: conversation id, object key or the like
 -- column http_status: HTTP status of the last answer; null without an answer
 -- column error_code: error code of the answer
--- column permanent: true if a retry would fail the same way
--- column attempts: requests that were made
 -- column correlation_id: the vendor's correlation id
 -- column message: message without personal data
 -- column occurred_at: time of the last attempt (UTC)
@@ -22,17 +17,12 @@ SELECT
     d.partition_date,
     d.landing_id,
     r.is_current,
-    d.source_uri,
-    d.fetched_at,
     d.document_sha256,
     d.document_uri,
-    d.document_state,
     d.resource,
     d.subject_id,
     d.http_status,
     d.error_code,
-    d.permanent,
-    d.attempts,
     d.correlation_id,
     d.message,
     d.occurred_at

@@ -12,9 +12,7 @@
 -- column recording_id: recording
 -- column conversation_id: conversation; of an entry without one, the one that the night's sources know for the recording
 -- column creation_time: when the recording was created (UTC)
--- column archive_date: when the recording was or will be archived (UTC)
 -- column delete_date: when the recording was or will be deleted (UTC)
--- column export_date: when the export of the recording is due (UTC)
 -- column exported_date: when the vendor stamped the recording as exported (UTC)
 SELECT
     d.partition_date,
@@ -28,9 +26,7 @@ SELECT
     d.recording_id,
     coalesce(d.conversation_id, c.conversation_id) AS conversation_id,
     d.creation_time,
-    d.archive_date,
     d.delete_date,
-    d.export_date,
     d.exported_date
 FROM raw.listed_recordings AS d
 INNER JOIN staging.receipts AS r USING (partition_date, landing_id)

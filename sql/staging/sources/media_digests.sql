@@ -4,11 +4,6 @@
 -- column partition_date: UTC day of the conversation's start
 -- column landing_id: load that brought the row
 -- column is_current: true if the load is the newest usable load of the night and resource
--- column source_uri: source of the document: API path, object or capture document
--- column fetched_at: when the document was received (UTC)
--- column document_sha256: SHA-256 of the document's bytes as received
--- column document_uri: landing file and row that hold the document
--- column document_state: ok, or the reason why the document cannot be read
 -- column bucket: bucket
 -- column object_key: key
 -- column version_id: version
@@ -24,11 +19,6 @@ SELECT
     d.partition_date,
     d.landing_id,
     r.is_current,
-    d.source_uri,
-    d.fetched_at,
-    d.document_sha256,
-    d.document_uri,
-    d.document_state,
     d.bucket,
     d.object_key,
     d.version_id,
@@ -48,11 +38,6 @@ SELECT
     partition_date,
     NULL AS landing_id,
     false AS is_current,
-    's3://' || bucket || '/' || object_key AS source_uri,
-    checked_at AS fetched_at,
-    NULL AS document_sha256,
-    NULL AS document_uri,
-    NULL AS document_state,
     bucket,
     object_key,
     version_id,

@@ -12,11 +12,8 @@
 -- column orphan_id: orphan
 -- column conversation_id: conversation; of an entry without one, the one that the night's sources know for the recording
 -- column recording_id: recording
--- column media_type: kind of media
--- column provider: provider of the recording
--- column orphan_status: status of the orphan
 -- column created_time: when the platform found the orphan (UTC)
--- column own_night: UTC day on which the recording started, else on which the platform found it; null if unknown
+-- column start_text: start of the recording, as written
 SELECT
     d.partition_date,
     d.landing_id,
@@ -29,15 +26,8 @@ SELECT
     d.orphan_id,
     coalesce(d.conversation_id, c.conversation_id) AS conversation_id,
     d.recording_id,
-    d.media_type,
-    d.provider,
-    d.orphan_status,
     d.created_time,
-    coalesce(
-        CASE WHEN d.start_time >= '1900' AND d.start_time < '2200' AND d.start_time[5] = '-'
-            THEN try_cast(regexp_replace(d.start_time, '([+-]\d\d):?(\d\d)$', '\1:\2') AS TIMESTAMPTZ)::TIMESTAMP END,
-        d.created_time
-    )::DATE AS own_night
+    d.start_time AS start_text
 FROM raw.orphan_recordings AS d
 INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 LEFT JOIN staging.conversations_by_recording AS c

@@ -22,8 +22,7 @@ WITH participant_records AS (
     )
     UNION ALL
     SELECT partition_date, conversation_id, p.participant_id, lower(p.purpose), p.user_id,
-        CASE WHEN p.start_time >= '1900' AND p.start_time < '2200' AND p.start_time[5] = '-'
-        THEN try_cast(regexp_replace(p.start_time, '([+-]\d\d):?(\d\d)$', '\1:\2') AS TIMESTAMPTZ)::TIMESTAMP END, []
+        utc_moment(p.start_time), []
     FROM (
         SELECT partition_date, key_conversation_id AS conversation_id, unnest(participants) AS p
         FROM staging.conversations

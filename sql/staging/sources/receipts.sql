@@ -17,7 +17,6 @@
 -- column documents: documents that the load received
 -- column failures: requests that failed for good
 -- column sequence: position among all loads; 0 for loads of earlier versions
--- column landing_files: landing files of the load, with SHA-256 and size
 -- column collector: OAuth client that collected
 -- column organization_id: organisation of that client
 -- column operator: person or service that started the run
@@ -45,7 +44,6 @@ SELECT
     documents,
     failures,
     coalesce("sequence", 0) AS "sequence",
-    landing_files,
     collector,
     organization_id,
     operator,

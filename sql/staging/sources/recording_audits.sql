@@ -9,7 +9,6 @@
 -- column service_name: service of the vendor, as written
 -- column action_written: what was done, as written
 -- column access_action: the same in one word: viewed, downloaded, exported, deleted, archived, restored, protected, unprotected, retention_changed, changed, created or other
--- column audit_level: User, System or GENESYS_INTERNAL, as written
 -- column is_success: true if the entry says so
 -- column audit_status: Success, Failure or Warning, as written
 -- column user_id [pii]: person who did it
@@ -52,7 +51,6 @@ SELECT
         WHEN lower(action_written) = 'create' THEN 'created'
         ELSE 'other'
     END AS access_action,
-    audit_level,
     coalesce(lower(audit_status) = 'success', false) AS is_success,
     audit_status,
     user_id,

@@ -14,11 +14,8 @@
 -- column conversation_id: conversation that the document names
 -- column recording_id: recording; null if the answer was empty
 -- column session_id: session of the recording
--- column start_time: start (UTC); null if it cannot be parsed
--- column end_time: end (UTC); null if it cannot be parsed
 -- column start_text: start, as written
 -- column end_text: end, as written
--- column has_zone: true if both times have a time zone
 -- column media: audio, chat, email or message
 -- column media_subtype: Trunk, Station, Consult, Screen, Snippet
 -- column file_state: ARCHIVED, AVAILABLE, DELETED, RESTORED, RESTORING, UPLOADING, ERROR
@@ -44,14 +41,8 @@ SELECT
     d.conversation_id,
     d.recording_id,
     d.session_id,
-    CASE WHEN d.start_time >= '1900' AND d.start_time < '2200' AND d.start_time[5] = '-'
-        THEN try_cast(regexp_replace(d.start_time, '([+-]\d\d):?(\d\d)$', '\1:\2') AS TIMESTAMPTZ)::TIMESTAMP END AS start_time,
-    CASE WHEN d.end_time >= '1900' AND d.end_time < '2200' AND d.end_time[5] = '-'
-        THEN try_cast(regexp_replace(d.end_time, '([+-]\d\d):?(\d\d)$', '\1:\2') AS TIMESTAMPTZ)::TIMESTAMP END AS end_time,
     d.start_time AS start_text,
     d.end_time AS end_text,
-    coalesce(regexp_matches(d.start_time, '(Z|[+-]\d\d(:?\d\d)?)$'), true)
-        AND coalesce(regexp_matches(d.end_time, '(Z|[+-]\d\d(:?\d\d)?)$'), true) AS has_zone,
     d.media,
     d.media_subtype,
     d.file_state,

@@ -11,8 +11,6 @@
 -- column screen_session_id: the session that stands for the recording of the participant's screen; null if the vendor does not say that the screen was recorded
 -- column session_id: session
 -- column peer_id: session at the other end
--- column media_type: voice, screenshare, chat…
--- column direction: inbound or outbound
 -- column ani [pii]: the caller's number
 -- column dnis [pii]: the number called
 -- column edge_id: edge that carried the session
@@ -20,7 +18,6 @@
 -- column is_recorded: true if the vendor says that the session was recorded
 -- column kind: kind of a recording of this session: audio or screen
 -- column session_start: start of the session's first segment (UTC)
--- column session_end: end of the session's last segment (UTC)
 -- column place: for a session without an id, its position and its participant's in the document; null for others
 -- column queue_ids: queues of the session's segments
 -- column flow_id: Architect flow
@@ -88,8 +85,6 @@ flat AS (
         screen_session_id,
         s.session_id AS session_id,
         s.peer_id AS peer_id,
-        s.media_type AS media_type,
-        s.direction AS direction,
         s.ani AS ani,
         s.dnis AS dnis,
         s.edge_id AS edge_id,
@@ -97,7 +92,6 @@ flat AS (
         coalesce(s.recording, false) AS is_recorded,
         CASE WHEN lower(s.media_type) = 'screenshare' THEN 'screen' ELSE 'audio' END AS kind,
         list_min([segment.segment_start FOR segment IN s.segments]) AS session_start,
-        list_max([segment.segment_end FOR segment IN s.segments]) AS session_end,
         CASE WHEN s.session_id IS NULL THEN position END AS place,
         list_sort(list_distinct([segment.queue_id FOR segment IN s.segments IF segment.queue_id IS NOT NULL])) AS queue_ids,
         s.flow.flow_id AS flow_id,

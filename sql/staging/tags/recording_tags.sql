@@ -22,7 +22,6 @@
 -- column recording_id: recording
 -- column participant_id: participant that has the tag; empty if the source names none
 -- column purpose: purpose of that participant; empty without a participant
--- column purpose_rank: position in the order of purposes; 1000 if not listed, 2000 without a participant
 -- column leg_rank: 0 if the participant's tags belong to this recording, 1 for another agent's leg
 -- column tag_key: key, as set
 -- column tag_value [pii]: value, verbatim; null if the source says null
@@ -33,7 +32,6 @@
 -- column is_mapped: true if a column of the mapping names the key
 -- column is_resolved: true for the resolved value of the recording and key
 -- column conflicting_values: different values on participants of the same rank, and for a mapped key on any participant or in any document of the export; 1 if they agree
--- column conflicting_participants: those participants; empty for a document without participants
 -- column source_uri: source of the document
 -- column document_uri: landing file and row of the document that shows the value
 -- column document_sha256: SHA-256 of that document
@@ -128,10 +126,9 @@ ordered AS (
 disagreements AS (
     -- Precedence chooses the value of a mapped key. What it passes over is named all the same, except blank values.
     SELECT partition_date, conversation_id, recording_id, tag_key,
-        count(DISTINCT tag_value) AS conflicting_values,
-        list(DISTINCT participant_id ORDER BY participant_id) AS conflicting_participants
+        count(DISTINCT tag_value) AS conflicting_values
     FROM ordered
-    WHERE is_mapped AND NOT is_cut AND NOT regexp_full_match(tag_value, '[\s\p{Z}]*')
+    WHERE is_mapped AND NOT is_cut AND NOT is_blank(tag_value)
         AND CASE WHEN source IN ('manifest', 'sidecar') THEN is_current ELSE is_participants END
     GROUP BY partition_date, conversation_id, recording_id, tag_key
 ),
@@ -139,8 +136,7 @@ disagreements AS (
 conflicts AS (
     -- Of an unmapped key, only participants of the same rank can conflict.
     SELECT partition_date, conversation_id, recording_id, tag_key, purpose_rank,
-        count(DISTINCT coalesce('=' || tag_value, 'null')) AS conflicting_values,
-        list(DISTINCT participant_id ORDER BY participant_id) AS conflicting_participants
+        count(DISTINCT coalesce('=' || tag_value, 'null')) AS conflicting_values
     FROM ordered
     WHERE is_participants AND purpose_rank < 1000 AND NOT is_cut AND participant_id <> ''
     GROUP BY partition_date, conversation_id, recording_id, tag_key, purpose_rank
@@ -159,32 +155,27 @@ chosen AS (
 
 compared AS (
     -- With a blank value, one other value disagrees.
-    SELECT c.*, d.conflicting_values, d.conflicting_participants,
+    SELECT c.*, d.conflicting_values,
         coalesce(d.conflicting_values > 1, false)
-        OR (d.conflicting_values = 1 AND coalesce(regexp_full_match(c.tag_value, '[\s\p{Z}]*'), true)) AS disagrees
+        OR (d.conflicting_values = 1 AND coalesce(is_blank(c.tag_value), true)) AS disagrees
     FROM chosen AS c
     LEFT JOIN disagreements AS d USING (partition_date, conversation_id, recording_id, tag_key)
 )
 
 SELECT
-    partition_date, conversation_id, recording_id, participant_id, purpose, purpose_rank, leg_rank, tag_key, tag_value, source,
-    observed_at, is_current, is_cut, is_mapped, is_candidate AS is_resolved, 1 AS conflicting_values,
-    []::VARCHAR[] AS conflicting_participants, source_uri, document_uri, document_sha256
+    partition_date, conversation_id, recording_id, participant_id, purpose, leg_rank, tag_key, tag_value, source, observed_at,
+    is_current, is_cut, is_mapped, is_candidate AS is_resolved, 1 AS conflicting_values, source_uri, document_uri,
+    document_sha256
 FROM placed
 WHERE NOT is_contested
 UNION ALL
 SELECT
-    c.partition_date, c.conversation_id, c.recording_id, c.participant_id, c.purpose, c.purpose_rank, c.leg_rank, c.tag_key,
-    c.tag_value, c.source, c.observed_at, c.is_current, c.is_cut, c.is_mapped, c.is_resolved,
+    c.partition_date, c.conversation_id, c.recording_id, c.participant_id, c.purpose, c.leg_rank, c.tag_key, c.tag_value,
+    c.source, c.observed_at, c.is_current, c.is_cut, c.is_mapped, c.is_resolved,
     CASE
         WHEN c.is_resolved AND c.disagrees THEN greatest(c.conflicting_values, x.conflicting_values, 2)
         WHEN c.is_resolved THEN coalesce(x.conflicting_values, 1)
         ELSE 1
-    END,
-    CASE
-        WHEN c.is_resolved AND c.disagrees THEN c.conflicting_participants
-        WHEN c.is_resolved THEN coalesce(x.conflicting_participants, [])
-        ELSE []
     END,
     c.source_uri, c.document_uri, c.document_sha256
 FROM compared AS c

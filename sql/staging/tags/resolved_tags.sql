@@ -8,16 +8,13 @@
 -- column tag_key: key, as set
 -- column tag_value [pii]: resolved value, verbatim
 -- column source: source of the value
--- column participant_id: participant that has the tag
 -- column purpose: purpose of that participant; empty without a participant
--- column purpose_rank: position in the order of purposes; 1000 if not listed, 2000 without a participant
 -- column observed_at: when the value was first seen (UTC)
 -- column is_cut: true if the analytics job may have cut the value and no source has the whole value
 -- column is_mapped: true if a column of the mapping names the key
 -- column document_uri: document that shows the value
 -- column document_sha256: SHA-256 of that document
 -- column conflicting_values: different values for the key (see staging.recording_tags); 1 if all agree
--- column conflicting_participants: the participants that have them
 SELECT
     partition_date,
     conversation_id,
@@ -25,15 +22,12 @@ SELECT
     tag_key,
     tag_value,
     source,
-    participant_id,
     purpose,
-    purpose_rank,
     observed_at,
     is_cut,
     is_mapped,
     document_uri,
     document_sha256,
-    conflicting_values,
-    conflicting_participants
+    conflicting_values
 FROM staging.recording_tags
 WHERE is_resolved

@@ -1,0 +1,3 @@
+-- True if a time, as written, names its zone. A time that is not there lacks none.
+CREATE OR REPLACE TEMP MACRO names_zone(written) AS
+    coalesce(regexp_matches(written, '(Z|[+-]\d\d(:?\d\d)?)$'), true)
