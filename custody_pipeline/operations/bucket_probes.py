@@ -18,7 +18,7 @@ from custody_pipeline.evidence.cut.seal import SEALING
 from custody_pipeline.extract.export_listing import folders_above_years, oldest_night
 from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.io.clock import http_date
-from custody_pipeline.io.objects import error_code, pages_of
+from custody_pipeline.io.objects import UNKNOWN_IDENTITY, error_code, pages_of
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.operations.doctor_line import Line
 from custody_pipeline.operations.endings import without_answer
@@ -32,7 +32,6 @@ _READING = "s3:ListBucket, s3:GetObject"
 # S3's codes, and those of answers to HEAD, which have no body to name one.
 _DENIED = {"AccessDenied", "403", "Forbidden"}
 _ABSENT = {"NoSuchBucket", "404"}
-_UNKNOWN_IDENTITY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 _ELSEWHERE = {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 _CLOCK_TOLERANCE = timedelta(seconds=60)
 
@@ -161,7 +160,7 @@ def refusal(check: str, variable: str, permissions: str, error: ClientError | Bo
     for codes, action in (
         (_DENIED, f"Allow {permissions} to these credentials; docs/policies has whole policies."),
         (_ABSENT, f"There is no such bucket: create it, or correct {variable}."),
-        (_UNKNOWN_IDENTITY, "Check the AWS credentials: this S3 does not know them, or they have expired."),
+        (UNKNOWN_IDENTITY, "Check the AWS credentials: this S3 does not know them, or they have expired."),
         (_ELSEWHERE, "Set CUSTODY_S3_REGION to the bucket's region."),
     ):
         if code in codes:

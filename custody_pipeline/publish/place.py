@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.seal import SEALING
-from custody_pipeline.io.objects import error_code
+from custody_pipeline.io.objects import UNKNOWN_IDENTITY, error_code
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.settings import Settings
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _ABSENT = {"NoSuchBucket", "404"}
 _UNKNOWN = {"NotImplemented", "501"}
-_DENIED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"}
+_DENIED = {"AccessDenied", "403", "Forbidden"}
 # No object has this ETag: S3 checks the permission first, and then refuses the condition.
 _NO_ETAG = '"00000000000000000000000000000000"'
 
@@ -67,6 +67,8 @@ def _honours_conditions(client: S3Client, place: S3Location, setting: str) -> bo
             advice = f"create the bucket, or correct {setting}"
         elif code in _DENIED:
             advice = f"allow what docs/policies/publisher.json allows, or correct {setting}"
+        elif code in UNKNOWN_IDENTITY:
+            advice = "check the AWS credentials: this S3 does not know them, or they have expired"
         elif code in _UNKNOWN:
             advice = "use an S3 that honours If-Match and If-None-Match"
         else:
