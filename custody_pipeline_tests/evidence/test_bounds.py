@@ -28,9 +28,11 @@ import pytest
 from custody_pipeline.evidence.cut.seal import CLAIM, HEAD
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.note import sign
-from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
+from custody_pipeline.evidence.package.check import verify_package
+from custody_pipeline.evidence.package.signed_volume import list_production, sign_production, verify_production
 from custody_pipeline.evidence.package.volume_tables import LOAD_COLUMNS
 from custody_pipeline.evidence.reader import CLAIM_BYTES, MANIFEST_BYTES, NOTE_BYTES
+from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.sealed_table import SealedTable
 from custody_pipeline_tests.evidence.changes import later
 from custody_pipeline_tests.evidence.mutants import production
@@ -339,6 +341,22 @@ def test_what_a_dishonest_owner_signed_is_bounded_by_what_he_signed(
 ) -> None:
     """A published set, a package and a production are read as far as they are signed."""
     measured(tmp_path, original, cases(), kind)
+
+
+def test_a_size_beyond_what_is_signed_is_told_of_all_files_and_of_who_names_the_file(tmp_path: Path) -> None:
+    package = make_package(publish_with_audio(tmp_path / "other"), tmp_path / "package")
+    volume = production(tmp_path / "volume", package)
+    for longer in (package / f"data/audio/{CHOSEN[0]}.opus", volume / "index.csv"):
+        with longer.open("ab") as file:
+            file.write(b"x")
+    for report, names in (
+        (verify_package(package, Options([SIGNER.verifier])), "manifest-sha256.txt"),
+        (verify_production(volume, Options([SIGNER.verifier])), "production-sha256.txt"),
+    ):
+        told = [one.detail for one in report.findings if one.code == "FILE_SIZE"]
+        assert len(told) == 1
+        assert told[0].startswith("all files together: ")
+        assert told[0].endswith(f"sha256sum --check {names} names them")
 
 
 def measured(tmp_path: Path, original: Publisher, cases: Cases, kind: str) -> dict[str, int]:

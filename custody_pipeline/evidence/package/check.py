@@ -203,7 +203,8 @@ def _is_of_signed_size(context: Context, payload: Iterable[Entry], listed: int) 
     oxum = re.search(r"(?m)^Payload-Oxum: ([0-9]{1,18})\.([0-9]{1,18})$", info)
     found = sum(entry.size for entry in payload)
     if oxum is None or found > int(oxum[1]):
-        context.report.add("FILE_SIZE", "data", f"{oxum[1] if oxum else 'no'} bytes signed, {found} found")
+        together = f"all files together: {oxum[1] if oxum else 'no'} bytes signed, {found} found"
+        context.report.add("FILE_SIZE", "data", f"{together}; sha256sum --check {layout.MANIFEST} names them")
         return False
     if int(oxum[2]) != listed:
         context.report.add("PACKAGE_INCONSISTENT", layout.BAG_INFO, f"{oxum[2]} files, but the manifest lists {listed}")

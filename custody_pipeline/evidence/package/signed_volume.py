@@ -95,7 +95,8 @@ def verify_production(folder: Path, options: Options) -> Report:
         return report
     found = sum(entry.size for path, entry in entries.items() if path in listed)
     if found > size:
-        report.add("FILE_SIZE", "", f"{size} bytes signed, {found} found")
+        together = f"all files together: {size} bytes signed, {found} found"
+        report.add("FILE_SIZE", LIST, f"{together}; sha256sum --check {LIST} names them")
         return report
     outside = {path: entry for path, entry in entries.items()
                if path in listed or not (path.startswith(EVIDENCE) or path in {LIST, SIGNATURE})}  # fmt: skip

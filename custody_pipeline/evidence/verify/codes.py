@@ -39,7 +39,7 @@ _E, _U, _N = Severity.ERROR, Severity.UNCHECKED, Severity.NOTE
 CODES: dict[str, Code] = {
     # files
     "FILE_MISSING": Code(_E, "A file that a signed cut lists is not there.", _FROM_COPY),
-    "FILE_EXTRA": Code(_E, "A file is there that no cut lists.", "Find out who put it there, and when."),
+    "FILE_EXTRA": Code(_E, "A file is there that no valid cut lists.", "Find out who put it there, and when."),
     "FILE_MOVED": Code(_E, "A file of a cut is in another place than the cut says.", "Put it back, then verify again."),
     "FILE_SIZE": Code(_E, "A file has another size than when it was sealed.", _FROM_COPY),
     "FILE_ALTERED": Code(_E, "A file's bytes are not those that were sealed.", _FROM_COPY),
