@@ -199,7 +199,9 @@ class Collector:
         """Where landing files go."""
         landing = self.settings.landing
         keys = night_keys_of(self.settings)
-        return Bucket(landing, self.s3, keys) if landing.startswith("s3://") else Folder(landing, keys)
+        if landing.startswith("s3://"):
+            return Bucket(landing, self.s3, self.settings.landing_spools, keys)
+        return Folder(landing, keys)
 
     def api_uri(self, path: str) -> str:
         """The `source_uri` of a document from the API."""

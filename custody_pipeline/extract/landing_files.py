@@ -21,11 +21,9 @@ import binascii
 import gzip
 import os
 import secrets
-import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -37,6 +35,7 @@ from custody_pipeline.extract.documents import BYTE_ORDER_MARK, Document
 from custody_pipeline.extract.verbatim import with_verbatim_tags
 from custody_pipeline.io.encrypted_files import EncryptingFile, opened
 from custody_pipeline.io.gzipped import gzipped
+from custody_pipeline.io.held_folder import held_folder
 from custody_pipeline.io.night_keys import NO_KEYS, NightKeys
 from custody_pipeline.io.objects import put_file
 from custody_pipeline.io.s3 import S3Location
@@ -135,15 +134,20 @@ class Folder:
 
 
 class Bucket:
-    """A place in S3. A local copy is kept until the place is closed, for loading without reading back."""
+    """A place in S3. A local copy is kept until the place is closed, for loading without reading back.
 
-    def __init__(self, url: str, client: S3Client, keys: NightKeys = NO_KEYS):
+    Args:
+        spools: where the local copies are; those of a killed process are removed.
+    """
+
+    def __init__(self, url: str, client: S3Client, spools: Path, keys: NightKeys = NO_KEYS):
         self._root = S3Location.parse(url)
         self._client, self.keys = client, keys
-        self._spool = Path(tempfile.mkdtemp(prefix="custody-landing-"))
+        self._closing = ExitStack()
+        self._spool = self._closing.enter_context(held_folder(spools))
 
     def spool(self, relative: str) -> Path:
-        """A path in a temporary folder."""
+        """A path in a folder of this process."""
         path = self._spool / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -156,7 +160,7 @@ class Bucket:
 
     def close(self) -> None:
         """Remove the local copies."""
-        shutil.rmtree(self._spool, ignore_errors=True)
+        self._closing.close()
 
 
 def line_of(row: int, keys: dict[str, Any], source_uri: str, fetched_at: datetime, doc: Document) -> bytes:

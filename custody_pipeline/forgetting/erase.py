@@ -45,6 +45,7 @@ from custody_pipeline.forgetting.landing_rewrite import LandingRewrite
 from custody_pipeline.forgetting.night_key import KeyForgetting, find_key, found_by_key, remove_key
 from custody_pipeline.forgetting.object_versions import Version, remove_versions, versions_of
 from custody_pipeline.forgetting.sealed import Removing, removed_paths, scratch
+from custody_pipeline.io.held_folder import remove_left
 from custody_pipeline.io.night_keys import Forgotten, night_keys_of
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import write_whole
@@ -262,6 +263,7 @@ class _Erasing:
             self._remove(versions_of(self.client, S3Location.parse(uri)))
         places.remove_captures(settings, self.client, keys, bypass_governance=request.bypass_governance)
         places.remove_spooled(settings, ids)
+        remove_left(settings.landing_spools)
         places.remove_productions(settings, ids)
         places.remove_packages(settings, ids)
         places.remove_files(places.files_naming(settings, ids))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CAPTURE_KINDS = ("captures", "events", "links", "claims")
-_SCRATCH = ("interrupted", "publish", "reports", "dlt", "spill", "rebuild", "sheets")
+_SCRATCH = ("interrupted", "publish", "reports", "dlt", "landing-spools", "spill", "rebuild", "sheets")
 """Folders of the home whose files are made again when needed."""
 
 _ELSEWHERE = ("dagster", "erasures", "keys", "matters", "package-register", "published", "s3")

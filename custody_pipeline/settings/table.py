@@ -373,6 +373,11 @@ class Settings(Home, GenesysCloud, Buckets, Nights, Seal, AtRest, LiveCapture, A
         return (place if place.startswith("s3://") else str(Path(place).absolute())).rstrip("/")
 
     @property
+    def landing_spools(self) -> Path:
+        """Folder of the local copies of landing files that are written to S3."""
+        return self.home / "landing-spools"
+
+    @property
     def spool_path(self) -> Path:
         """The spool's SQLite file."""
         return (self.spool_dir or self.home / "spool") / "events.sqlite"

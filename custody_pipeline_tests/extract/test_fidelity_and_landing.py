@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import stat
+import subprocess
+import sys
 import tempfile
 from datetime import date, datetime
 from pathlib import Path
@@ -30,6 +33,7 @@ from custody_pipeline.extract.landing_files import (
 )
 from custody_pipeline.extract.verbatim import with_verbatim_tags
 from custody_pipeline.io.document_store import FolderStore
+from custody_pipeline.io.held_folder import held_folder, remove_left
 from custody_pipeline.io.night_keys import LocalWrapping, NightKeyError, NightKeys
 from custody_pipeline_tests.extract.landed import read_document
 
@@ -170,9 +174,9 @@ def test_what_is_no_landing_line_is_refused(line: bytes) -> None:
         content_of(line)
 
 
-def test_landing_files_can_lie_in_a_bucket(bucket: Any, moto_url: str) -> None:
+def test_landing_files_can_lie_in_a_bucket(bucket: Any, moto_url: str, tmp_path: Path) -> None:
     s3 = boto3.client("s3", endpoint_url=moto_url, region_name="eu-central-1")
-    place = Bucket(f"s3://{bucket.name}/landing", s3)
+    place = Bucket(f"s3://{bucket.name}/landing", s3, tmp_path)
     with LandingWriter(place, "queues", NIGHT, "L1") as writer:
         writer.add({}, "u", NOW, document(b'{"a":\n1}'))
     (file,) = writer.files
@@ -183,12 +187,28 @@ def test_landing_files_can_lie_in_a_bucket(bucket: Any, moto_url: str) -> None:
     assert not file.local.exists()
 
 
+def test_local_copies_of_a_killed_process_are_removed_and_those_of_another_stay(tmp_path: Path) -> None:
+    kill = "import os, sys, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    hold = "from pathlib import Path; from custody_pipeline.io.held_folder import held_folder; "
+    hold += f"folder = held_folder(Path({str(tmp_path)!r})); (folder.__enter__() / 'copy').write_text('of a caller'); "
+    subprocess.run([sys.executable, "-c", hold + kill], check=False)
+    (left,) = tmp_path.glob("*/copy")
+    with held_folder(tmp_path) as mine:
+        assert not left.exists()
+        with held_folder(tmp_path) as another:
+            assert mine.exists()
+            assert stat.S_IMODE(another.stat().st_mode) == 0o700
+        remove_left(tmp_path)
+        assert list(tmp_path.iterdir()) == [mine]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_encrypted_landing_files_go_to_a_bucket_as_they_are_and_parts_of_a_load_with_them(
     bucket: Any, moto_url: str, tmp_path: Path
 ) -> None:
     s3 = boto3.client("s3", endpoint_url=moto_url, region_name="eu-central-1")
     keys = NightKeys(LocalWrapping([bytes(32)]), FolderStore(tmp_path))
-    place = Bucket(f"s3://{bucket.name}/landing", s3, keys)
+    place = Bucket(f"s3://{bucket.name}/landing", s3, tmp_path / "spools", keys)
     with LandingWriter(place, "queues", NIGHT, "L1", part_bytes=1) as writer:
         writer.add({}, "u", NOW, document(b'{"of":"a caller"}'))
         writer.add({}, "u", NOW, document(b'{"of":"another"}'))
