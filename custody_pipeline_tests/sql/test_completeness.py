@@ -801,3 +801,11 @@ def test_the_order_of_two_entries_of_a_recording_decides_nothing(night: Night, s
         night.rows["recording_metadata"].reverse()
     night.run()
     assert night.row()["file_state"] == "AVAILABLE"
+
+
+def test_a_sidecar_may_write_its_times_without_seconds(night: Night) -> None:
+    night.call()
+    night.sidecar().update(start_time="2026-11-02T10:00Z", end_time="2026-11-02T10:10Z", duration_ms=600_000)
+    night.run()
+    assert str(night.row()["recording_start"]) == "2026-11-02 10:00:00"
+    assert night.reasons() == set()
