@@ -37,11 +37,28 @@ def test_every_setting_is_in_a_section_and_says_what_it_is() -> None:
 def test_a_wrong_value_is_named_with_what_was_found_and_what_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     told = refusal(monkeypatch, LOCK_DAYS="0", CSV_COMPRESSION="zip", EXPORT_URL="acme")
     assert sorted(told.splitlines()) == [
-        "CUSTODY_CSV_COMPRESSION is 'zip': Input should be 'none' or 'gzip'",
+        "CUSTODY_CSV_COMPRESSION is 'zip': expected 'none' or 'gzip'",
         "CUSTODY_EXPORT_URL is 'acme': expected s3://bucket or s3://bucket/prefix, "
         "for example s3://acme-call-exports/genesys",
-        "CUSTODY_LOCK_DAYS is '0': Input should be greater than or equal to 1",
+        "CUSTODY_LOCK_DAYS is '0': expected a number greater than or equal to 1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("FIRST_NIGHT", "2.11.2026", "a day, for example 2026-11-02"),
+        ("LANDING_DAYS", "a month", "a whole number"),
+        ("LEGAL_HOLD", "perhaps", "true or false"),
+    ],
+)
+def test_what_is_accepted_is_said_in_plain_words(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, accepted: str
+) -> None:
+    monkeypatch.setenv(f"CUSTODY_{name}", value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value) == f"CUSTODY_{name} is {value!r}: expected {accepted}"
 
 
 @pytest.mark.parametrize("name", ["LANDING_URL", "CAPTURE_URL", "NIGHT_KEYS_URL"])

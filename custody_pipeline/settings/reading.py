@@ -25,6 +25,9 @@ _VARIABLES = {variable(name) for name in Settings.model_fields}
 # Kubernetes sets these variables in every container if there is a Service named custody or custody-….
 _OF_KUBERNETES = re.compile(r"CUSTODY_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)")
 
+# By the first word of pydantic's types of errors.
+_ACCEPTED = {"date": "a day, for example 2026-11-02", "int": "a whole number", "bool": "true or false"}
+
 
 def load_settings() -> Settings:
     """Read the environment.
@@ -55,6 +58,10 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
 def _problem(details: ErrorDetails) -> str:
     message = details["msg"].removeprefix("Value error, ")
+    if accepted := _ACCEPTED.get(details["type"].partition("_")[0]):
+        message = f"expected {accepted}"
+    message = message.replace("Input should be greater", "expected a number greater")
+    message = message.replace("Input should be", "expected")
     if not details["loc"]:
         return message
     name = str(details["loc"][0])
