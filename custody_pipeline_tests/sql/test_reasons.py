@@ -107,6 +107,19 @@ def second_version(night: Night, sha256: str) -> None:
     night.digest(first["object_key"], sha256, "v2")
 
 
+def put_under_another_key(night: Night, sha256: str) -> None:
+    """The first object has a delete marker."""
+    night.call()
+    first = night.object()
+    first["is_latest"] = False
+    key = first["object_key"].replace(".opus", ".mp3")
+    night.rows["export_objects"] += [
+        {**first, "version_id": "v2", "is_latest": True, "is_delete_marker": True, "object_bytes": None},
+        {**first, "is_latest": True, "object_key": key, "media_extension": "mp3", "etag": "e2"},
+    ]
+    night.digest(key, sha256)
+
+
 def same_bytes_by_etag(night: Night) -> None:
     """The older version cannot be hashed; S3 wrote the same bytes."""
     second_version(night, "a" * 64)
@@ -483,6 +496,8 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (media_unreadable, {"OBJECT_UNREADABLE"}),
     (named("other_bytes", second_version, "c" * 64), {"OBJECT_CHANGED"}),
     (named("same_bytes", second_version, "a" * 64), {"DUPLICATE_EXPORT"}),
+    (named("other_bytes_under_another_key", put_under_another_key, "c" * 64), {"OBJECT_CHANGED"}),
+    (named("same_bytes_under_another_key", put_under_another_key, "a" * 64), {"DUPLICATE_EXPORT"}),
     (same_bytes_by_etag, {"DUPLICATE_EXPORT"}),
     (two_paths, {"DUPLICATE_EXPORT"}),
     (foreign_folder, {"FOREIGN_ORGANISATION"}),
@@ -828,6 +843,18 @@ def test_a_digest_that_changed_since_an_earlier_load_is_a_changed_object(night: 
     night.run()
     assert night.reasons() == {"OBJECT_CHANGED"}
     assert night.row()["media_sha256"] == "d" * 64
+
+
+@together
+def test_other_bytes_under_another_key_are_a_changed_object_when_the_first_key_is_gone(night: Night) -> Iterator[None]:
+    night.call()
+    yield
+    for row in (night.object(), night.rows["media_digests"][0]):
+        row["object_key"] = row["object_key"].replace(".opus", ".wav")
+    night.rows["media_digests"][0]["sha256"] = "d" * 64
+    night.run()
+    assert night.reasons() == {"OBJECT_CHANGED"}
+    assert "a" * 64 in night.gap("OBJECT_CHANGED")["detail"]
 
 
 @together

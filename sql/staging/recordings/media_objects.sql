@@ -19,12 +19,12 @@
 -- column live_keys: live, non-empty keys of the recording
 -- column live_organizations: organisations in whose folders the live keys lie
 -- column key_versions: versions with bytes of all keys of the recording
--- column distinct_contents: different contents of the live keys' versions, by digest if all have one, else by ETag and size
+-- column distinct_contents: different contents of all versions, also of deleted keys, by digest if all have one, else by ETag and size
 -- column media_sha256: SHA-256 of the chosen object
 -- column media_md5: MD5 of the chosen object
 -- column media_hashed_at: when that digest was first taken (UTC)
 -- column digest_error: reason why there is no digest
--- column earlier_sha256: all digests of the live keys, including digests from earlier loads
+-- column earlier_sha256: all digests, including digests of deleted keys, of keys that are gone, and from earlier loads
 -- column all_uris: every version, as evidence
 WITH digests AS (
     -- Digests from all loads, with the time of the first. A version never changes. Without versions, a key may hold other
@@ -69,6 +69,25 @@ digests_of_key AS (
     FROM digests
     SEMI JOIN several_digests USING (partition_date, bucket, object_key)
     GROUP BY partition_date, bucket, object_key
+),
+
+listed AS (
+    SELECT partition_date, bucket, object_key
+    FROM staging.export_objects
+    WHERE is_current
+),
+
+gone_digests AS (
+    -- Of keys that an earlier listing had and the newest has not.
+    SELECT o.partition_date, o.conversation_id, o.recording_id, list(d.sha256) AS sha256s
+    FROM (
+        SELECT DISTINCT partition_date, conversation_id, recording_id, bucket, object_key
+        FROM staging.export_objects
+        WHERE NOT is_current AND object_role = 'media' AND recording_id IS NOT NULL AND key_finding IS NULL
+    ) AS o
+    ANTI JOIN listed USING (partition_date, bucket, object_key)
+    INNER JOIN digests AS d USING (partition_date, bucket, object_key)
+    GROUP BY o.partition_date, o.conversation_id, o.recording_id
 ),
 
 errors AS (
@@ -117,8 +136,6 @@ recordings_with_several_versions AS (
 compared AS (
     -- Nearly every recording has one version of one key. Only recordings with several are sorted and counted.
     SELECT *,
-        bool_or(is_live_version) OVER (PARTITION BY partition_date, conversation_id, recording_id, bucket, object_key)
-            AS key_is_live,
         row_number() OVER (
             PARTITION BY partition_date, conversation_id, recording_id
             ORDER BY is_live_version DESC, NOT is_delete_marker DESC, object_bytes > 0 DESC, last_modified DESC,
@@ -138,11 +155,11 @@ counted AS (
         count(*) FILTER (has_bytes) AS key_versions,
         -- A digest and an ETag say nothing of each other.
         CASE
-            WHEN bool_and(sha256 IS NOT NULL) FILTER (has_bytes AND key_is_live)
-                THEN count(DISTINCT sha256) FILTER (has_bytes AND key_is_live)
-            ELSE count(DISTINCT written) FILTER (has_bytes AND key_is_live)
+            WHEN bool_and(sha256 IS NOT NULL) FILTER (has_bytes)
+                THEN count(DISTINCT sha256) FILTER (has_bytes)
+            ELSE count(DISTINCT written) FILTER (has_bytes)
         END AS distinct_contents,
-        list_sort(list_distinct(flatten(list(sha256s) FILTER (sha256s IS NOT NULL AND key_is_live)))) AS earlier_sha256,
+        list_sort(list_distinct(flatten(list(sha256s) FILTER (sha256s IS NOT NULL)))) AS earlier_sha256,
         list(evidence ORDER BY last_modified, object_key, version_id) AS all_uris
     FROM compared
     GROUP BY partition_date, conversation_id, recording_id
@@ -151,7 +168,7 @@ counted AS (
 chosen AS (
     SELECT * FROM versions ANTI JOIN recordings_with_several_versions USING (partition_date, conversation_id, recording_id)
     UNION ALL
-    SELECT * EXCLUDE (key_is_live, choice)
+    SELECT * EXCLUDE (choice)
     FROM compared
     WHERE choice = 1
 )
@@ -177,7 +194,11 @@ SELECT
     CASE WHEN v.is_live_version THEN v.md5 END AS media_md5,
     CASE WHEN v.is_live_version THEN v.hashed_at END AS media_hashed_at,
     CASE WHEN v.is_live_version THEN v.error END AS digest_error,
-    CASE WHEN c.recording_id IS NOT NULL THEN c.earlier_sha256 WHEN v.is_live_version THEN v.sha256s END AS earlier_sha256,
+    list_sort(list_distinct(
+        coalesce(CASE WHEN c.recording_id IS NOT NULL THEN c.earlier_sha256 WHEN v.is_live_version THEN v.sha256s END, [])
+        || coalesce(g.sha256s, [])
+    )) AS earlier_sha256,
     coalesce(c.all_uris, [v.evidence]) AS all_uris
 FROM chosen AS v
 LEFT JOIN counted AS c USING (partition_date, conversation_id, recording_id)
+LEFT JOIN gone_digests AS g USING (partition_date, conversation_id, recording_id)
