@@ -279,10 +279,12 @@ def tidy(
 ) -> None:
     """Remove landing files that a sealed cut holds, and the events and logs of old Dagster runs.
 
-    CUSTODY_LANDING_DAYS and CUSTODY_RUNS_DAYS say how old they must be. The numbers of a run's assets stay.
+    CUSTODY_LANDING_DAYS and CUSTODY_RUNS_DAYS say how old they must be. The numbers of a run's assets stay. A worker's
+    files of nights that S3 has are removed as well.
     """
     from custody_pipeline.defs.instance import tidy_runs
     from custody_pipeline.fleet.overview import overview
+    from custody_pipeline.fleet.shards import tidy_nights
     from custody_pipeline.operations.verification import public_keys
     from custody_pipeline.publish.tidy import tidy_landing
     from custody_pipeline.warehouse.connection import NoWarehouseError
@@ -293,11 +295,14 @@ def tidy(
             raise NoWarehouseError(settings.warehouse_path)
         result = tidy_landing(con, settings, public_keys(settings, []), dry_run=dry_run)
     runs, freed = tidy_runs(settings, dry_run=dry_run)
+    nights = tidy_nights(settings, datetime.now(UTC), dry_run=dry_run) if settings.nights_url else []
     what = "would be removed" if dry_run else "removed"
     lines = [f"{len(result.removed)} files, {result.bytes} bytes {what}"]
     lines += [f"{number} kept: {reason}" for reason, number in result.kept.items()]
     lines += [f"events and logs of {runs} Dagster runs {what}" + (f", {freed} bytes" if freed else "")] if runs else []
-    counts = {"removed": result.removed, "bytes": result.bytes, "kept": result.kept, "runs": runs}
+    lines += [f"files of {len(nights)} nights that S3 has {what}"] if nights else []
+    told = [str(night) for night in nights]
+    counts = {"removed": result.removed, "bytes": result.bytes, "kept": result.kept, "runs": runs, "nights": told}
     answer(counts, lines, as_json=as_json)
 
 

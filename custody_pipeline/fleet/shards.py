@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import tempfile
-from datetime import date
+from contextlib import suppress
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +38,7 @@ from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.landed import GoneError, Sources, cuts_by_night, landed_receipts, landing_at
 from custody_pipeline.publish.sealed_landing import on_this_machine
 from custody_pipeline.publish.sealing import signing_verifiers
-from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION, Warehouse
+from custody_pipeline.warehouse.connection import LOCK_TIMEOUT_SECONDS, STORAGE_VERSION, Warehouse, WarehouseBusyError
 from custody_pipeline.warehouse.kept_open import keeper_of
 from custody_pipeline.warehouse.ledger import next_position
 from custody_pipeline.warehouse.sql_text import literal, table_columns, transaction
@@ -50,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 _LOADED = frozenset(all_raw_tables())
 _REFUSED = {*REFUSED, "NoSuchKey"}
+_CHECK_IN = "check-in-"
 
 
 class NightTakenError(ShardError):
@@ -177,6 +180,23 @@ class NightWarehouse(Warehouse):
         log, left = self.path.with_name(f"{self.path.name}.wal"), self.path.parent.glob(f"*{PARTIAL}")
         for path in (self.path, log, self._base_path, self._raw_path, *left):
             path.unlink(missing_ok=True)
+        for folder in self.path.parent.glob(f"{_CHECK_IN}*"):  # of a killed process
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def tidy(self, before: datetime, *, dry_run: bool = False) -> bool:
+        """Remove this worker's file if S3 has all of it, and nothing was written since `before` (UTC).
+
+        Returns:
+            Whether it is removed, or would be. A file that a run holds stays.
+        """
+        with suppress(WarehouseBusyError, ShardError), self.locked():
+            base = self._base()
+            if base is None or base.dirty or self.path.stat().st_mtime > before.timestamp():
+                return False
+            if not dry_run:
+                self._discard()
+            return True
+        return False
 
     def check_in(self, con: duckdb.DuckDBPyConnection, *, again: bool = False) -> None:
         """Put the night's raw part and its shared rows on S3, for other workers and nights.
@@ -193,7 +213,7 @@ class NightWarehouse(Warehouse):
         if not again or self._raw_etag is None or self._raw_etag != base.etag:
             shard.unlink(missing_ok=True)
         with (
-            tempfile.TemporaryDirectory(prefix="check-in-", dir=self.path.parent) as folder,
+            tempfile.TemporaryDirectory(prefix=_CHECK_IN, dir=self.path.parent) as folder,
             explained(f"the night of {self.night} cannot be checked in; it stays in {self.path.parent}"),
             con.cursor() as cursor,
         ):
@@ -253,6 +273,17 @@ class NightWarehouse(Warehouse):
             f"another worker ran the night of {self.night} meanwhile, and its state stands; nothing of this run was "
             "sealed after that, and what it collected is kept: run the night again, on one worker"
         )
+
+
+def tidy_nights(settings: Settings, now: datetime, *, dry_run: bool = False) -> list[date]:
+    """Remove this worker's files of nights that S3 has, and that no run wrote to for `landing_days` days.
+
+    Returns:
+        The nights whose files are removed, or would be.
+    """
+    before = now - timedelta(days=settings.landing_days)
+    nights = (date.fromisoformat(at.parent.name) for at in sorted(settings.home.glob("nights/*/warehouse.duckdb")))
+    return [night for night in nights if NightWarehouse(settings, night, 0).tidy(before, dry_run=dry_run)]
 
 
 def _write_raw(con: duckdb.DuckDBPyConnection, night: date, to: Path) -> list[str]:

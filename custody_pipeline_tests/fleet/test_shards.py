@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +18,7 @@ from custody_pipeline.extract.collector import Collector
 from custody_pipeline.fleet import shards
 from custody_pipeline.fleet.night_objects import Nights, ShardError
 from custody_pipeline.fleet.overview import refresh
-from custody_pipeline.fleet.shards import NightTakenError, NightWarehouse
+from custody_pipeline.fleet.shards import NightTakenError, NightWarehouse, tidy_nights
 from custody_pipeline.fleet.shared_rows import NEAR, SHARED
 from custody_pipeline.io import objects
 from custody_pipeline.io.clock import utc_now
@@ -103,6 +103,25 @@ def test_a_night_that_stays_open_is_compared_with_other_workers_after_each_check
         with pytest.raises(NightTakenError), first.open() as other:
             first.check_in(other)
         assert queues(first) == ["Help", "Hotline", "Sales", "Support"]
+
+
+def test_a_workers_file_of_a_night_that_s3_has_is_removed_when_no_run_needs_it(settings: Settings) -> None:
+    at, unsaved = worker(settings, "home"), worker(settings, "home", NIGHT + timedelta(days=1))
+    run(at, "Sales")
+    with unsaved.open() as con:
+        collect(unsaved, con, "Help")
+    left = at.path.with_name("check-in-of-a-killed-process")
+    left.mkdir()
+    later = datetime.now(UTC) + timedelta(days=settings.landing_days, minutes=1)
+    assert tidy_nights(at.settings, datetime.now(UTC)) == []
+    assert tidy_nights(at.settings, later, dry_run=True) == [NIGHT]
+    with at.locked():
+        assert tidy_nights(at.settings, later) == []
+    assert at.path.exists()
+    assert tidy_nights(at.settings, later) == [NIGHT]
+    assert not at.path.exists()
+    assert not left.exists()
+    assert (queues(at), queues(unsaved)) == (["Sales"], ["Help"])
 
 
 def test_what_was_written_after_a_check_in_is_checked_in_without_the_loads(settings: Settings) -> None:
