@@ -206,4 +206,4 @@ def test_a_setting_that_is_wrong_or_missing_is_one_line_of_what_loads_the_defini
     program, *arguments = command.split()
     told = run(str(BIN / program), *arguments, DAGSTER_HOME=str(tmp_path), CUSTODY_FIRST_NIGHT="yesterday")
     lines = [line for line in told.splitlines() if "CUSTODY_" in line and "│" not in line]
-    assert [line[:40] for line in lines] == ["CUSTODY_FIRST_NIGHT is 'yesterday': Inpu"]
+    assert [line[:40] for line in lines] == ["CUSTODY_FIRST_NIGHT is 'yesterday': expe"]
