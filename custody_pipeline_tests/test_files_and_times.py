@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import itertools
 import json
@@ -216,13 +217,18 @@ def test_a_copy_of_what_breaks_off_holds_nothing_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "expected"),
-    [("SlowDown", 503, ClientError), ("ExpiredToken", 400, ClientError), ("NoSuchKey", 404, GoneError)],
-)
+    ("answer", "expected"),
+    [
+        (("SlowDown", 503), ClientError), (("ExpiredToken", 400), ClientError), (("AccessDenied", 403), ClientError),
+        (("InvalidObjectState", 403), ClientError), (("NoSuchKey", 404), GoneError), (("NoSuchBucket", 404), GoneError),
+        (OSError(errno.ENOSPC, "full"), OSError),
+    ],
+)  # fmt: skip
 def test_a_landing_file_that_cannot_be_read_now_does_not_count_as_gone(
-    tmp_path: Path, code: str, status: int, expected: type[Exception]
+    tmp_path: Path, answer: tuple[str, int] | OSError, expected: type[Exception]
 ) -> None:
-    client = Mock(get_object=Mock(side_effect=ClientError(_answer(code, status), "GetObject")))
+    error = answer if isinstance(answer, OSError) else ClientError(_answer(*answer), "GetObject")
+    client = Mock(get_object=Mock(side_effect=error))
     sources = Sources(Settings(home=tmp_path), client, S3Location("b"), tmp_path)
     with pytest.raises(expected):
         sources.fetch("s3://landing/queues/date=2026-11-02/1.ndjson.gz", "", date(2026, 11, 2))

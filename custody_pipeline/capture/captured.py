@@ -27,8 +27,9 @@ the request, so the content is at least as new), `conversation_sha256`, `convers
 
 **Event** (`"kind": "custody.event/1"`): `event_id`, `change_id`, `topic`, `conversation_id`, `participant_id`,
 `recording_id`, `event_time`, `received_at`, `attributes` (text to text or null; null if the event has none),
-`event_state` (`ok`, or `duplicate_key` if the body has a name twice), `raw_sha256`, `body_bytes`, `outcome`
-(`captured`, or why the conversation could not be read: `conversation_not_found`, `conversation_forbidden`, …), `body`.
+`event_state` (`ok`, `duplicate_key` if the body has a name twice, `too_deep` if that cannot be told), `raw_sha256`,
+`body_bytes`, `outcome` (`captured`, or why the conversation could not be read: `conversation_not_found`,
+`conversation_forbidden`, …), `body`.
 
 **Link** (`"kind": "custody.link/1"`): `conversation_id`, `recording_id`, `linked_at`, `audio` (`bucket`, `key`,
 `version_id`, `bytes`, `sha256`), `capture` (`uri`, `observed_at`, `conversation_sha256`, `document_sha256`: the newest
@@ -59,7 +60,7 @@ from custody_pipeline.extract.documents import (
     Document,
     DocumentState,
     document,
-    repeats_a_name,
+    state_of_names,
     without_halves,
 )
 from custody_pipeline.extract.verbatim import with_verbatim_tags
@@ -108,8 +109,8 @@ def conversation_facts(conversation_id: str, received: Document) -> Conversation
     if received.state != "ok":
         return Conversation(None, [], received.state.value)
     content = received.content.removeprefix(BYTE_ORDER_MARK)
-    if repeats_a_name(content):
-        return Conversation(None, [], DocumentState.DUPLICATE_KEY.value)
+    if (state := state_of_names(content)) is not DocumentState.OK:
+        return Conversation(None, [], state.value)
     parsed = orjson.loads(with_verbatim_tags(content))
     if not isinstance(parsed, dict) or str(parsed.get("id", conversation_id)).lower() != conversation_id:
         return Conversation(None, [], "wrong_shape")

@@ -28,7 +28,7 @@ from typing import Any
 
 import orjson
 
-from custody_pipeline.extract.documents import BYTE_ORDER_MARK, DocumentState, repeats_a_name, without_halves
+from custody_pipeline.extract.documents import BYTE_ORDER_MARK, DocumentState, state_of_names, without_halves
 from custody_pipeline.extract.verbatim import with_verbatim_tags
 
 RECORDING_CREATED = "conversation:recordings:created"
@@ -69,8 +69,8 @@ class CustodyEvent:
         attributes: participant data after the event, for an attribute event. Values that are not text are as written.
         recording_id: lower-case UUID, if the event names one.
         raw_sha256: hex SHA-256 of the body as received.
-        state: `duplicate_key` if the body has a name twice: then there are no attributes, and nobody knows which values
-            count.
+        state: `duplicate_key` if the body has a name twice, `too_deep` if that cannot be told. There are then no
+            attributes: nobody knows which values count.
     """
 
     event_id: str
@@ -112,9 +112,8 @@ def parse_event(raw: bytes) -> CustodyEvent:
     if not isinstance(document, dict):
         raise EnvelopeError("not_an_object")
     event = _recognise(document, hashlib.sha256(raw).hexdigest())
-    return (
-        replace(event, attributes=None, state=DocumentState.DUPLICATE_KEY.value) if repeats_a_name(content) else event
-    )
+    state = state_of_names(content)
+    return event if state is DocumentState.OK else replace(event, attributes=None, state=state.value)
 
 
 def _recognise(document: dict[str, Any], raw_sha256: str) -> CustodyEvent:

@@ -300,7 +300,7 @@ def tidy(
     lines = [f"{len(result.removed)} files, {result.bytes} bytes {what}"]
     lines += [f"{number} kept: {reason}" for reason, number in result.kept.items()]
     lines += [f"events and logs of {runs} Dagster runs {what}" + (f", {freed} bytes" if freed else "")] if runs else []
-    lines += [f"files of {len(nights)} nights that S3 has {what}"] if nights else []
+    lines += [f"files of {numbered(len(nights), 'night')} that S3 has {what}"] if nights else []
     told = [str(night) for night in nights]
     counts = {"removed": result.removed, "bytes": result.bytes, "kept": result.kept, "runs": runs, "nights": told}
     answer(counts, lines, as_json=as_json)

@@ -67,9 +67,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def _as_time(text: str | datetime, *forms: str) -> datetime:
+    if isinstance(text, datetime):
+        return text  # a default
     for form in forms:
         with suppress(ValueError):
-            return text if isinstance(text, datetime) else datetime.strptime(text, form)
+            return datetime.strptime(text, form)
     examples = " or ".join(f"{datetime(2026, 11, 2, 9, 30):{form}}" for form in forms)
     raise typer.BadParameter(f"{text!r} is no {'time' if forms[1:] else 'day'}; give it like {examples}")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -106,17 +105,22 @@ def without_halves(content: bytes) -> bytes:
     return content if whole == content else whole
 
 
-def repeats_a_name(content: bytes) -> bool:
-    """True if an object of a readable JSON text has a name twice. Which of the values counts is then unknown."""
+def state_of_names(content: bytes) -> DocumentState:
+    """Whether each object of a readable JSON text has a name once: `ok`, `duplicate_key`, or `too_deep` to tell.
+
+    Of a name that stands twice, nobody knows which value counts.
+    """
     repeated = False
 
     def look(members: list[tuple[str, object]]) -> None:
         nonlocal repeated
         repeated = repeated or len(dict(members)) < len(members)
 
-    with suppress(RecursionError):
+    try:
         json.loads(without_halves(content), object_pairs_hook=look, parse_int=str, parse_float=str)
-    return repeated
+    except RecursionError:
+        return DocumentState.TOO_DEEP
+    return DocumentState.DUPLICATE_KEY if repeated else DocumentState.OK
 
 
 def _reason(content: bytes, error: orjson.JSONDecodeError) -> DocumentState:

@@ -6,7 +6,6 @@ analysis (writes.py).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -17,7 +16,7 @@ from custody_pipeline.flows.graph_builder import build_graph
 from custody_pipeline.flows.report import FlowEnd, FlowReport, Trail
 from custody_pipeline.flows.variables import unsaved_variables
 from custody_pipeline.flows.writes import Analysis, Bits, Reached
-from custody_pipeline.models.mapping import MappedTag
+from custody_pipeline.models.mapping import MappedTag, plain
 
 # Participants whose attributes come from agents' scripts, never from a flow.
 _SCRIPTED = frozenset({"agent", "user", "station"})
@@ -192,19 +191,19 @@ class _Check:
         return tuple(way)
 
     def _hints(self) -> Iterator[Note]:
-        mapped = {_plain(name): tag.attribute for tag in self.tags for name in tag.names}
+        mapped = {plain(name): tag.attribute for tag in self.tags for name in tag.names}
         exact = set(self.positions)
         reported: set[str] = set()
         for write in self.written:
             if write.name is None or write.name in exact or write.name in reported:
                 continue
             reported.add(write.name)
-            if meant := mapped.get(_plain(write.name)):
+            if meant := mapped.get(plain(write.name)):
                 text = f"puts {write.name!r}, the mapping expects {meant!r}: rename one, or add an alias to the mapping"
                 yield Note(write.line, text)
         for variable in unsaved_variables(self.document):
             # A template's placeholder has no scope before a dot.
-            short = _plain(variable.text.partition(".")[2] or variable.text)
+            short = plain(variable.text.partition(".")[2] or variable.text)
             meant = next((tag for name, tag in mapped.items() if name and (name in short or short == name)), None)
             which = f" with the name {meant!r}" if meant else ""
             text = (
@@ -229,7 +228,3 @@ class _Check:
             step = self.graph.steps[index]
             if step.kind and not step.implicit and step.unit not in lost:
                 yield Note(step.line, f"{step.kind} {step.label!r} in {self.graph.units[step.unit]}")
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.casefold())

@@ -16,7 +16,7 @@ from itertools import chain
 
 from custody_pipeline.evidence.package.layout import Masked
 from custody_pipeline.matters.matter import Mask, bare_number
-from custody_pipeline.models.mapping import TagMapping
+from custody_pipeline.models.mapping import TagMapping, plain
 from custody_pipeline.models.mapping_file import is_tag_column
 
 Row = dict[str, str | None]
@@ -84,11 +84,12 @@ def _tags(mask: Mask, mapping: TagMapping, row: Mapping[str, str | None], repeat
     known = {tag.output_column: tag for tag in mapping.columns}
     marked = {name for tag in mapping.columns if tag.pii for name in tag.names}
     harmless = {name for tag in mapping.columns for name in tag.names} - marked
-    wanted = {_plain(key) for key in mask.tags} if isinstance(mask.tags, tuple) else set()
+    # Variants of one key are withheld together.
+    wanted = {plain(key) for key in mask.tags} if isinstance(mask.tags, tuple) else set()
 
     def is_out(value: object, keys: Iterable[str], *, is_pii: bool) -> bool:
         if isinstance(mask.tags, tuple):
-            return not wanted.isdisjoint(map(_plain, keys)) or repeated.is_in(value)
+            return not wanted.isdisjoint(map(plain, keys)) or repeated.is_in(value)
         return mask.tags == "all" or (mask.tags == "pii" and is_pii) or repeated.is_in(value)
 
     found: Row = {}
@@ -105,11 +106,6 @@ def _tags(mask: Mask, mapping: TagMapping, row: Mapping[str, str | None], repeat
     if left != tags:
         found["custom_data"] = json.dumps(left, ensure_ascii=False)
     return found
-
-
-def _plain(key: str) -> str:
-    """A key without case, dashes and blanks: variants of one key are withheld together."""
-    return re.sub(r"[\W_]", "", key.lower())
 
 
 def _number(mask: Mask, number: str | None) -> str:

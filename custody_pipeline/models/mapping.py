@@ -6,6 +6,8 @@ deciding which value a recording gets (sql/staging/tags/recording_tags.sql).
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,14 @@ PURPOSES = (
 )  # fmt: skip
 
 DEFAULT_PURPOSES = ("agent", "user", "customer", "external", "ivr", "botflow", "acd", "workflow")
+
+
+def plain(key: str) -> str:
+    """A key without case and punctuation, its accented letters written in one way: equal for variants of one key.
+
+    `sql/macros/plain.sql` does the same.
+    """
+    return re.sub(r"[\W_]", "", unicodedata.normalize("NFC", key.lower()))
 
 
 @dataclass(frozen=True)

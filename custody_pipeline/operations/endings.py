@@ -140,7 +140,7 @@ def _of_system(error: OSError) -> str:
     what = os.strerror(error.errno) if error.errno else type(error).__name__
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return f"{where}{what}; {SPACE}"
-    is_named = error.filename is not None and os.fsdecode(error.filename) in sys.argv
+    is_named = str(error.filename) in sys.argv[1:]
     return f"{where}{what}; check {'the path' if is_named else 'that CUSTODY_HOME can be read and written'}"
 
 

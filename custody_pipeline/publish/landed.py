@@ -40,7 +40,7 @@ from custody_pipeline.extract.receipts import Collectors, Landing
 from custody_pipeline.io.clock import night_in
 from custody_pipeline.io.encrypted_files import is_encrypted
 from custody_pipeline.io.night_keys import NightKeys, night_keys_of
-from custody_pipeline.io.objects import error_code, listed
+from custody_pipeline.io.objects import ABSENT, error_code, listed
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.publish.sealed_landing import landing_path, on_this_machine
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CUTS = "cuts/"
+
+
+_GONE = {*ABSENT, "NoSuchBucket"}
 
 
 class GoneError(Exception):
@@ -79,8 +82,9 @@ class Sources:
 
         Raises:
             GoneError: neither place has the file as it was received, or its key was forgotten.
-            ClientError: S3 is in trouble, or the credentials expired: the file may be there.
+            ClientError, OSError: a place cannot be read, and no other place has the file: it may be there.
         """
+        trouble: Exception | None = None
         cuts = [self.place / (one.cut.prefix + landing_path(uri)) for one in self.cuts.get(night, ())]
         for candidate in (uri, *map(str, cuts)):
             try:
@@ -88,15 +92,16 @@ class Sources:
                 if sha256_of(path) != sha256:
                     continue
                 if is_encrypted(path) and self.is_forgotten(night):
-                    break
+                    raise GoneError(uri)
                 return under_its_name(path, uri)
-            except OSError:
+            except FileNotFoundError:
                 continue
+            except OSError as error:
+                trouble = error
             except ClientError as error:
-                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-                if status >= 500 or error_code(error) == "ExpiredToken":
-                    raise
-        raise GoneError(uri)
+                if error_code(error) not in _GONE:
+                    trouble = error
+        raise trouble or GoneError(uri)
 
     def is_forgotten(self, night: date) -> bool:
         """Whether the night's key was forgotten, as a cut or the place of the keys states."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,15 @@ from custody_pipeline_tests.capture.conftest import CONVERSATION, PARTICIPANT, a
 NIGHT = date(2026, 11, 2)
 OTHER = "22222222-2222-4333-8444-555555555555"
 SEEN = datetime(2026, 11, 2, 10, 5, tzinfo=UTC)
+
+
+@contextmanager
+def loaded(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A warehouse with the night's captures and events; of the conversations, the night has one."""
+    with Collector(Settings(home=home, export_url="s3://unused"), NIGHT) as collector, duckdb.connect() as con:
+        create_raw_tables(con)
+        load(con, collect_captures(collector, lambda ids: ids & {CONVERSATION}))
+        yield con
 
 
 @pytest.mark.parametrize(
@@ -54,11 +64,7 @@ def test_a_capture_and_its_event_are_loaded_with_typed_attributes_as_text(
     write_capture(store, Reading(CONVERSATION, SEEN, content, answer), facts, event, SEEN)
     write_event(store, event, body, received_at=SEEN, start=facts.start, outcome="captured")
 
-    with Collector(Settings(home=tmp_path, export_url="s3://unused"), NIGHT) as collector:
-        landings = collect_captures(collector)
-    with duckdb.connect() as con:
-        create_raw_tables(con)
-        load(con, landings)
+    with loaded(tmp_path) as con:
         ((participants, attributes),) = con.execute(
             "SELECT participants, typed_attributes FROM raw.captures"
         ).fetchall()
@@ -96,15 +102,21 @@ def test_a_capture_and_an_event_with_a_name_twice_are_kept_and_give_no_tag(tmp_p
     event, facts = parse_event(body), conversation_facts(CONVERSATION, document(content))
     write_capture(store, Reading(CONVERSATION, SEEN, content, None), facts, event, SEEN)
     write_event(store, event, body, received_at=SEEN, start=facts.start, outcome="captured")
-    with Collector(Settings(home=tmp_path, export_url="s3://unused"), NIGHT) as collector:
-        landings = collect_captures(collector)
-    with duckdb.connect() as con:
-        create_raw_tables(con)
-        load(con, landings)
+    with loaded(tmp_path) as con:
         captured = con.execute("SELECT document_state, participants FROM raw.captures").fetchall()
         told = con.execute("SELECT document_state, attributes FROM raw.conversation_events").fetchall()
     assert captured == [("duplicate_key", [])]
     assert told == [("duplicate_key", None)]
+
+
+@pytest.mark.parametrize("depth", [10, 500, 1000])
+def test_a_name_that_stands_twice_is_noticed_however_deep_or_it_is_too_deep_to_tell(depth: int) -> None:
+    deep = b', "more": ' + b"[" * depth + b'{"a": 1, "a": 2}' + b"]" * depth + b"}"
+    event = parse_event(attribute_event().rstrip().removesuffix(b"}") + deep)
+    facts = conversation_facts(CONVERSATION, document(conversation().rstrip().removesuffix(b"}") + deep))
+    told = {"duplicate_key"} if depth < 500 else {"duplicate_key", "too_deep"}  # by the version of Python
+    assert {event.state, facts.state} <= told
+    assert (event.attributes, facts.participants) == (None, [])
 
 
 def test_an_event_of_a_conversation_that_could_not_be_read_is_of_the_conversations_night(tmp_path: Path) -> None:
@@ -114,11 +126,7 @@ def test_an_event_of_a_conversation_that_could_not_be_read_is_of_the_conversatio
         next_day = SEEN + timedelta(days=1)
         event = replace(parse_event(body), event_time=next_day)
         write_event(store, event, body, received_at=next_day, start=None, outcome="conversation_not_found")
-    with Collector(Settings(home=tmp_path, export_url="s3://unused"), NIGHT) as collector:
-        landings = collect_captures(collector, lambda ids: ids & {CONVERSATION})
-    with duckdb.connect() as con:
-        create_raw_tables(con)
-        load(con, landings)
+    with loaded(tmp_path) as con:
         found = con.execute("SELECT conversation_id, outcome FROM raw.conversation_events").fetchall()
     assert found == [(CONVERSATION, "conversation_not_found")]
 
