@@ -56,6 +56,9 @@ WHERE seq IN (
 RETURNING seq, body, received_at, attempts
 """
 
+# Longer than any delay or lease of a worker.
+_LONGEST_WAIT = 7200.0
+
 
 class Spool:
     """The queue in a SQLite file. Any number of processes may have it open; within one, threads may share it."""
@@ -100,6 +103,11 @@ class Spool:
         token = secrets.token_hex(8)
         values = {"receipt": token, "now": now, "until": now + lease_seconds, "limit": limit}
         with self._transaction() as database:
+            # A clock that was ahead wrote these times.
+            database.execute(
+                "UPDATE events SET visible_at = ?, receipt = NULL WHERE state = 'waiting' AND visible_at > ?",
+                (now, now + max(lease_seconds, _LONGEST_WAIT)),
+            )
             rows = database.execute(_LEASE, values).fetchall()
         return [
             Delivery(f"{seq}.{token}", body, datetime.fromtimestamp(received_at, UTC), attempts)

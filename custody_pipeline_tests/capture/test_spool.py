@@ -68,6 +68,18 @@ def test_a_leased_message_is_hidden_until_its_lease_ends(open_spool: Callable[[]
     assert [delivery.attempts for delivery in first + second] == [1, 2]
 
 
+def test_a_clock_that_was_ahead_keeps_no_event_waiting(open_spool: Callable[[], Spool], clock: Clock) -> None:
+    spool = open_spool()
+    clock.now += 30 * 86400
+    spool.put([message("put"), message("leased", "c2"), message("released", "c3")])
+    first, second, third = spool.receive(3, 60)
+    spool.release([first, third], 60)
+    clock.now -= 30 * 86400
+    assert len(spool.receive(3, 60)) == 3
+    spool.acknowledge([second])
+    assert spool.metrics().depth == 3
+
+
 def test_a_lost_lease_cannot_settle_the_message(open_spool: Callable[[], Spool], clock: Clock) -> None:
     spool = open_spool()
     spool.put([message("e1")])
