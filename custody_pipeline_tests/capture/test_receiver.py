@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import logging
 import shutil
 import socket
@@ -20,12 +21,14 @@ import pytest
 
 from custody_pipeline.capture import bounded_connections, group_commit
 from custody_pipeline.capture import receiver as receiver_module
+from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC
 from custody_pipeline.capture.messages import EventQueue, Message, PutOutcome, QueueError
 from custody_pipeline.capture.receiver import create_app
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.io.signature import HEADER, sign
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline_tests.capture.conftest import (
+    CONVERSATION,
     KEY_ID,
     OLD_KEY_ID,
     OLD_SECRET,
@@ -131,6 +134,21 @@ def test_a_replay_within_the_window_changes_nothing(receiver: Receiver, spool: S
     spool.acknowledge(spool.receive(1, 60))
     assert receiver.post(body, headers={HEADER: header})[::2] == (202, "duplicate")
     assert spool.metrics().depth == 0
+
+
+def test_an_event_without_a_time_is_a_repeat_only_as_long_as_its_signature_is_valid(
+    receiver: Receiver, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = json.dumps({"topicName": ATTRIBUTES_TOPIC, "eventBody": {"conversationId": CONVERSATION}}).encode()
+    now = [1793613600.0]
+    monkeypatch.setattr("custody_pipeline.capture.receiver.time.time", lambda: now[0])
+    answers = []
+    for later in (0, 10, 3600):
+        now[0] = 1793613600.0 + later
+        header = sign(body, key_id=KEY_ID, secret=SECRET, timestamp=int(now[0]))
+        answers.append(receiver.post(body, headers={HEADER: header})[2])
+        spool.acknowledge(spool.receive(1, 60))
+    assert answers == ["accepted", "duplicate", "accepted"]
 
 
 @pytest.mark.parametrize(
