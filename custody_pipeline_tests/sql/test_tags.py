@@ -237,6 +237,12 @@ def captured_before_and_after_an_event(night: Night) -> None:
     night.capture("10:20:00", agent={"Disposition": "Resolved"})
 
 
+def event_of_a_clock_that_is_ahead(night: Night) -> None:
+    given_live(night, "10:15:00", "false")
+    night.rows["conversation_events"][0]["event_time"] = "2027-01-01 00:00:00"
+    night.capture("10:20:00", agent={"Legal-Hold": "true"})
+
+
 def captured_and_then_another_answer(night: Night) -> None:
     night.capture("10:15:00", agent={"Legal-Hold": "true"})
     night.rows["captures"].append(
@@ -252,6 +258,7 @@ def captured_and_then_another_answer(night: Night) -> None:
         (lambda night: given_live(night, "10:05:00", "true"), "false"),
         (lambda night: night.capture("10:05:00", agent={"Legal-Hold": "true"}), "false"),
         (captured_before_and_after_an_event, "true"),
+        (event_of_a_clock_that_is_ahead, "true"),
         (captured_and_then_another_answer, "true"),
         (read_before, "true"),
         (captured_after_the_read, "true"),

@@ -84,8 +84,9 @@ seen_live AS (
     FROM staging.captures
     WHERE document_state = 'ok'
     UNION ALL
+    -- No tag was set after its event came: the sender's clock is ahead.
     SELECT partition_date, conversation_id, 'event', participant_id, NULL, unnest(map_entries(attributes)),
-        coalesce(event_time, received_at), NULL, document_uri, document_sha256, source_uri
+        least(event_time, received_at), NULL, document_uri, document_sha256, source_uri
     FROM staging.conversation_events
 ),
 
