@@ -8,7 +8,7 @@ conversation's start (of the event, where the conversation could not be read) an
 | key | one for each | written when |
 |---|---|---|
 | `captures/date=D/conversation_id=C/{observed_at}.json` | different content of a conversation | it was seen |
-| `events/date=D/conversation_id=C/{change_id}.json` | event, through whichever door | it was handled |
+| `events/date=D/conversation_id=C/{change_id}.json` | event and participant, through whichever door | it was handled |
 | `links/date=D/conversation_id=C/{recording_id}.json` | recording with exported audio | its digest was taken |
 | `claims/date=D/conversation_id=C/{n}-{content}.json` | capture | before the capture: it decides who writes it |
 
@@ -27,9 +27,9 @@ the request, so the content is at least as new), `conversation_sha256`, `convers
 
 **Event** (`"kind": "custody.event/1"`): `event_id`, `change_id`, `topic`, `conversation_id`, `participant_id`,
 `recording_id`, `event_time`, `received_at`, `attributes` (text to text or null; null if the event has none),
-`event_state` (`ok`, `duplicate_key` if the body has a name twice, `too_deep` if that cannot be told), `raw_sha256`,
-`body_bytes`, `outcome` (`captured`, or why the conversation could not be read: `conversation_not_found`,
-`conversation_forbidden`, …), `body`.
+`event_state` (`ok`, `duplicate_key` if the body has a name twice, `too_deep` if that cannot be told, `wrong_shape` if
+the participants of a notification cannot be read), `raw_sha256`, `body_bytes`, `outcome` (`captured`, or why the
+conversation could not be read: `conversation_not_found`, `conversation_forbidden`, …), `body`.
 
 **Link** (`"kind": "custody.link/1"`): `conversation_id`, `recording_id`, `linked_at`, `audio` (`bucket`, `key`,
 `version_id`, `bytes`, `sha256`), `capture` (`uri`, `observed_at`, `conversation_sha256`, `document_sha256`: the newest
@@ -114,18 +114,25 @@ def conversation_facts(conversation_id: str, received: Document) -> Conversation
     parsed = orjson.loads(with_verbatim_tags(content))
     if not isinstance(parsed, dict) or str(parsed.get("id", conversation_id)).lower() != conversation_id:
         return Conversation(None, [], "wrong_shape")
+    # A conversation always has participants: without them, that nobody set a tag is not known.
+    if not isinstance(parsed.get("participants"), list):
+        return Conversation(None, [], "wrong_shape")
     try:
         start = datetime.fromisoformat(parsed["startTime"])
         start = (start if start.tzinfo else start.replace(tzinfo=UTC)).astimezone(UTC)
-        participants = [_participant(leg) for leg in parsed.get("participants") or []]
+        participants = [_participant(leg) for leg in parsed["participants"]]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return Conversation(None, [], "wrong_shape")
     return Conversation(start, participants, "ok")
 
 
 def _participant(leg: dict[str, Any]) -> dict[str, Any]:
-    attributes = texts_of(leg.get("attributes") or {})
-    return {"participant_id": leg.get("id"), "purpose": leg.get("purpose"), "attributes": attributes}
+    attributes = leg.get("attributes")
+    return {
+        "participant_id": leg.get("id"),
+        "purpose": leg.get("purpose"),
+        "attributes": {} if attributes is None else texts_of(attributes),
+    }
 
 
 def write_capture(
@@ -162,20 +169,21 @@ def write_event(
     received_at: datetime,
     start: datetime | None,
     outcome: str,
-) -> bool:
-    """Keep `event` as received; False if the same event is already there."""
+) -> None:
+    """Keep `event` as received, unless the same event is already there."""
     folder = _folder(start or event.event_time or received_at, event.conversation_id)
-    fields = {
-        "kind": "custody.event/1",
-        "change_id": event.change_id,
-        "conversation_id": event.conversation_id,
-        **_event_fields(event, received_at),
-        "attributes": event.attributes,
-        "event_state": event.state,
-        "body_bytes": len(raw),
-        "outcome": outcome,
-    }
-    return store.create(f"events/{folder}/{event.change_id}.json", _spliced(fields, "body", document(raw)))
+    for one in event.by_participant():
+        fields = {
+            "kind": "custody.event/1",
+            "change_id": one.change_id,
+            "conversation_id": one.conversation_id,
+            **_event_fields(one, received_at),
+            "attributes": one.attributes,
+            "event_state": one.state,
+            "body_bytes": len(raw),
+            "outcome": outcome,
+        }
+        store.create(f"events/{folder}/{one.change_id}.json", _spliced(fields, "body", document(raw)))
 
 
 def captures_of(store: DocumentStore, day: date, conversation_id: str | None = None) -> Iterator[str]:

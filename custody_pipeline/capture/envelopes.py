@@ -8,7 +8,7 @@ Four envelopes are known, tried in this order:
    Its `id` is the event id: EventBridge delivers at least once, with the same id.
 2. **Notification channel** and **process-automation data action**: `{"topicName", "eventBody": {…}, …}`. In messages of
    `v2.users.{id}.conversations…` and `v2.routing.queues.{id}.conversations…` the body is the conversation: its `id` is
-   the conversation's, and its participants' attributes are left to the reading that the event causes.
+   the conversation's, and each participant has attributes.
 3. **The recording hook**: `{"event": "conversation:recordings:created", "conversationId", "recordingId", …}`; the name
    may also be under `eventName`, `eventType`, `type` or `topic`, and the ids under `data` or `payload`.
 4. **A bare process-automation payload**: the event's fields at the top level (`{"eventTime", "conversationId", …}`),
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -67,10 +68,11 @@ class CustodyEvent:
         participant_id: lower-case UUID of the leg, if the event names one.
         event_time: when it happened, UTC; None if the sender did not say.
         attributes: participant data after the event, for an attribute event. Values that are not text are as written.
+        legs: participant and attributes, for each participant with attributes in a notification's conversation.
         recording_id: lower-case UUID, if the event names one.
         raw_sha256: hex SHA-256 of the body as received.
-        state: `duplicate_key` if the body has a name twice, `too_deep` if that cannot be told. There are then no
-            attributes: nobody knows which values count.
+        state: `duplicate_key` if the body has a name twice, `too_deep` if that cannot be told, `wrong_shape` if the
+            participants of a notification cannot be read. There are then no attributes.
     """
 
     event_id: str
@@ -82,6 +84,11 @@ class CustodyEvent:
     recording_id: str | None
     raw_sha256: str
     state: str = DocumentState.OK.value
+    legs: tuple[tuple[str | None, dict[str, str | None]], ...] = ()
+
+    def by_participant(self) -> list[CustodyEvent]:
+        """The event of one participant each: a notification has the attributes of several."""
+        return [replace(self, participant_id=leg, attributes=tags, legs=()) for leg, tags in self.legs] or [self]
 
     @property
     def change_id(self) -> str:
@@ -113,7 +120,7 @@ def parse_event(raw: bytes) -> CustodyEvent:
         raise EnvelopeError("not_an_object")
     event = _recognise(document, hashlib.sha256(raw).hexdigest())
     state = state_of_names(content)
-    return event if state is DocumentState.OK else replace(event, attributes=None, state=state.value)
+    return event if state is DocumentState.OK else replace(event, attributes=None, legs=(), state=state.value)
 
 
 def _recognise(document: dict[str, Any], raw_sha256: str) -> CustodyEvent:
@@ -125,7 +132,11 @@ def _recognise(document: dict[str, Any], raw_sha256: str) -> CustodyEvent:
     if "eventBody" in document:
         topic, body = document.get("topicName"), document["eventBody"]
         if isinstance(topic, str) and isinstance(body, dict) and _NOTIFICATION.fullmatch(topic):
-            body = body | {"conversationId": body.get("id")}
+            event = _event(topic, body | {"conversationId": body.get("id")}, raw_sha256)
+            try:
+                return replace(event, legs=tuple(_legs(body.get("participants") or [])))
+            except (EnvelopeError, AttributeError, TypeError):
+                return replace(event, state=DocumentState.WRONG_SHAPE.value)
         return _event(topic, body, raw_sha256)
     if any(document.get(field) == RECORDING_CREATED for field in _NAME_FIELDS):
         nested = [document[key] for key in ("data", "payload") if isinstance(document.get(key), dict)]
@@ -160,6 +171,12 @@ def _event(
     )
 
 
+def _legs(participants: Any) -> Iterator[tuple[str | None, dict[str, str | None]]]:
+    for leg in participants:
+        if tags := _attributes(leg.get("attributes")):
+            yield _identifier(leg.get("id"), "bad_participant_id"), tags
+
+
 def _topic(value: object) -> str:
     if not isinstance(value, str) or not _TOPIC.fullmatch(value):
         raise EnvelopeError("unknown_topic")
@@ -191,7 +208,9 @@ def _time(value: object) -> datetime | None:
             parsed = datetime.fromisoformat(value)
             return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
         if isinstance(value, (str, int)) and not isinstance(value, bool):
-            return datetime.fromtimestamp(int(value) / 1000, UTC)
+            moment = datetime.fromtimestamp(int(value) / 1000, UTC)
+            if moment.year > 1970:  # else seconds, or another unit
+                return moment
     except (ValueError, OverflowError, OSError):
         pass
     raise EnvelopeError("bad_event_time")

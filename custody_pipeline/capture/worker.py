@@ -38,6 +38,7 @@ from custody_pipeline.extract.genesys_errors import (
     NotReady,
     PermanentError,
     TransientError,
+    UnexpectedAnswer,
 )
 from custody_pipeline.io.document_store import DocumentStore
 from custody_pipeline.io.night_keys import NightForgottenError, NightKeyError
@@ -245,7 +246,10 @@ class CaptureWorker:
         return Reading(conversation_id, observed_at, conversation, custom), missing
 
     def _typed_attributes(self, path: str) -> bytes:
-        body = self._body(path)
+        try:
+            body = self._body(path)
+        except UnexpectedAnswer as error:  # a redirect, or no end: nothing that the API refuses
+            raise BadAnswer(error.request, error.outcome) from None
         if (state := document(body).state) in {"not_json", "truncated"}:
             raise BadAnswer(f"GET {path}", f"the answer is {state}")
         return body

@@ -92,6 +92,35 @@ def test_a_notification_of_a_users_or_queues_conversations_names_its_conversatio
         parse({"topicName": topic, "eventBody": {"participants": []}})
 
 
+NOTIFICATION = {"topicName": f"v2.users.{RECORDING}.conversations", "eventBody": {"id": CONVERSATION}}
+
+
+def notification(*participants: Any) -> Any:
+    return parse({**NOTIFICATION, "eventBody": {"id": CONVERSATION, "participants": list(participants)}})
+
+
+def test_a_notification_has_the_attributes_of_each_participant() -> None:
+    agent = {"id": PARTICIPANT, "purpose": "agent", "attributes": {"Legal-Hold": "true", "Count": 1.5}}
+    customer = {"id": RECORDING, "attributes": {"Consent": "yes"}}
+    event = notification(agent, {"id": CONVERSATION, "attributes": {}}, customer)
+    assert [(one.participant_id, one.attributes) for one in event.by_participant()] == [
+        (PARTICIPANT, {"Legal-Hold": "true", "Count": "1.5"}),
+        (RECORDING, {"Consent": "yes"}),
+    ]
+    assert len({one.change_id for one in event.by_participant()}) == 2
+    later = notification(agent | {"attributes": {"Legal-Hold": "false"}})
+    assert later.by_participant()[0].change_id != event.by_participant()[0].change_id
+    assert notification({"id": PARTICIPANT, "attributes": {}}).by_participant() == [
+        notification({"id": PARTICIPANT, "attributes": {}})
+    ]
+
+
+@pytest.mark.parametrize("participant", [7, {"attributes": ["A"]}, {"id": "agent", "attributes": {"A": "1"}}])
+def test_a_notification_whose_participants_cannot_be_read_says_so(participant: Any) -> None:
+    event = notification(participant)
+    assert (event.conversation_id, event.legs, event.state) == (CONVERSATION, (), "wrong_shape")
+
+
 def test_an_event_without_an_id_has_one_from_its_content_whatever_the_order_of_its_fields() -> None:
     one = parse({"topicName": ATTRIBUTES_TOPIC, "eventBody": BODY})
     other = parse({"eventBody": dict(reversed(BODY.items())), "topicName": ATTRIBUTES_TOPIC})
@@ -165,6 +194,7 @@ def test_numbers_and_objects_keep_their_characters() -> None:
         (BODY | {"recordingId": "a/b"}, "bad_recording_id"),
         (BODY | {"eventTime": "yesterday"}, "bad_event_time"),
         (BODY | {"eventTime": 10**30}, "bad_event_time"),
+        (BODY | {"eventTime": EVENT_TIME_MS // 1000}, "bad_event_time"),
         (BODY | {"attributes": "Legal-Hold"}, "bad_attributes"),
         (BODY | {"attributes": {str(number): "" for number in range(1001)}}, "bad_attributes"),
         ({"detail-type": ATTRIBUTES_TOPIC, "detail": BODY}, "bad_event_id"),

@@ -35,6 +35,7 @@ from custody_pipeline.extract.genesys_errors import (
     NoAnswer,
     NotFound,
     ServerTrouble,
+    UnexpectedAnswer,
 )
 from custody_pipeline.io.document_store import DocumentStore, FolderStore
 from custody_pipeline.io.night_keys import LocalWrapping, NightKeyError, NightKeys
@@ -318,7 +319,12 @@ def test_what_cannot_be_read_at_all_is_a_dead_letter_with_its_reason(
 
 @pytest.mark.parametrize(
     "trouble",
-    [ServerTrouble("GET x", "HTTP 503"), LoginError("POST /oauth/token", "HTTP 401"), b"<html>gateway</html>"],
+    [
+        ServerTrouble("GET x", "HTTP 503"),
+        LoginError("POST /oauth/token", "HTTP 401"),
+        UnexpectedAnswer("GET x", "HTTP 302"),
+        b"<html>gateway</html>",
+    ],
 )
 def test_a_conversation_is_kept_while_its_typed_attributes_cannot_be_read(
     setup: Setup, trouble: GenesysError | bytes

@@ -41,21 +41,35 @@ def loaded(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "typed"),
+    ("answer", "typed", "state"),
     [
         (
             b'{"results":[{"customAttributes":{"B":7,"A":"x"}},{"customAttributes":{"A":null}}]}',
             [("A", "x"), ("A", None), ("B", "7")],
+            "ok",
         ),
-        (b'{"results":[{"customAttributes":{"A": 1.10, "B": {"c": [1E2]}}}]}', [("A", "1.10"), ("B", '{"c": [1E2]}')]),
-        (b'{"results":[]}', []),
-        (b"<html>", None),
-        (b"\xff", None),
-        (None, None),
+        (
+            b'{"results":[{"customAttributes":{"A": 1.10, "B": {"c": [1E2]}}}]}',
+            [("A", "1.10"), ("B", '{"c": [1E2]}')],
+            "ok",
+        ),
+        (b'{"results":[]}', [], "ok"),
+        (b"<html>", None, "not_json"),
+        (b"\xff", None, "not_json"),
+        (b'["results"]', None, "wrong_shape"),
+        (b'{"results":{}}', None, "wrong_shape"),
+        (b'{"results":[{"customAttributes":{"A":"x"}},7]}', [("A", "x")], "wrong_shape"),
+        (b'{"results":[{"customAttributes":["A"]}]}', [], "wrong_shape"),
+        (
+            b'{"results":[{"customAttributes":{"A":"x","A":"y"}},{"customAttributes":{"B":"z"}}]}',
+            [("B", "z")],
+            "duplicate_key",
+        ),
+        (None, None, None),
     ],
 )
 def test_a_capture_and_its_event_are_loaded_with_typed_attributes_as_text(
-    tmp_path: Path, answer: bytes | None, typed: list[tuple[str, str | None]] | None
+    tmp_path: Path, answer: bytes | None, typed: list[tuple[str, str | None]] | None, state: str | None
 ) -> None:
     store, body = FolderStore(tmp_path / "captures"), attribute_event().replace(b'"yes"', b'"yes", "Cleared": null')
     event, content = parse_event(body), conversation(**{"Legal-Hold": "yes"})
@@ -65,8 +79,8 @@ def test_a_capture_and_its_event_are_loaded_with_typed_attributes_as_text(
     write_event(store, event, body, received_at=SEEN, start=facts.start, outcome="captured")
 
     with loaded(tmp_path) as con:
-        ((participants, attributes),) = con.execute(
-            "SELECT participants, typed_attributes FROM raw.captures"
+        ((participants, attributes, typed_state),) = con.execute(
+            "SELECT participants, typed_attributes, typed_state FROM raw.captures"
         ).fetchall()
         assert con.execute("SELECT source_uri[:14] FROM raw.captures").fetchone() == ("captures/date=",)
         told = con.execute("SELECT outcome, recording_id, attributes FROM raw.conversation_events").fetchall()
@@ -74,7 +88,7 @@ def test_a_capture_and_its_event_are_loaded_with_typed_attributes_as_text(
         (PARTICIPANT, {"Legal-Hold": "yes", "Version": "1.10", "Cleared": None})
     ]
     found = None if attributes is None else [(item["key"], item["value"]) for item in attributes]
-    assert found == typed
+    assert (found, typed_state) == (typed, state)
     assert told == [("captured", None, {"Legal-Hold": "yes", "Cleared": None})]
 
 

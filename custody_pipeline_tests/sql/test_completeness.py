@@ -468,6 +468,15 @@ def test_a_damaged_capture_may_hold_what_no_other_shows(night: Night) -> Iterato
     assert (states["captures"], claim(night)[0]) == ("partial", "not_established")
 
 
+@together
+def test_typed_attributes_that_live_capture_kept_and_nobody_can_read_may_be_tags(night: Night) -> Iterator[None]:
+    night.call()
+    night.capture("10:06:00", agent=HEALTHY_AGENT)
+    night.rows["captures"][0]["typed_state"] = "wrong_shape"
+    yield
+    assert (night.source("captures")["state"], claim(night)[0]) == ("partial", "not_established")
+
+
 def test_a_capture_under_the_day_of_its_event_is_of_the_night_that_has_the_conversation(night: Night) -> None:
     night.rows["captures"].append({"conversation_id": "c1", "document_state": "not_json"})
     night.execute("INSERT INTO staging.placed_ids SELECT DATE '2026-11-01', 'c1', true")

@@ -65,12 +65,13 @@ unread_documents AS (
     INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
     WHERE r.is_current AND (d.document_state <> 'ok' OR d.audit_id IS NULL)
     UNION ALL
-    -- Conversations of which nothing that was captured can be read, or of which a capture is damaged. An answer that was no
-    -- conversation is neither, if another capture can be read.
+    -- Conversations of which nothing that was captured can be read, or of which a capture is damaged or has typed attributes
+    -- that cannot be read. An answer that was no conversation is neither, if another capture can be read.
     SELECT partition_date, 'captures' FROM staging.captures
     WHERE is_current
     GROUP BY partition_date, coalesce(conversation_id, document_uri)
     HAVING bool_and(document_state <> 'ok') OR bool_or(document_state <> 'ok' AND conversation_sha256 IS NULL)
+        OR bool_or(typed_state <> 'ok')
     UNION ALL
     -- Conversations of which the job has the tags: that others were set later, or cut, is not known, and no gap says so.
     SELECT partition_date, 'conversations' FROM staging.conversation_facts

@@ -15,6 +15,7 @@
 -- column event_id: event that caused the read
 -- column participants [pii]: participants with their attributes
 -- column typed_attributes [pii]: key and value of each typed attribute of the conversation, values as text
+-- column typed_state: ok, or the reason why the answer with the typed attributes cannot be read: not_json, wrong_shape, duplicate_key; null if there is none
 SELECT
     landed.* EXCLUDE (k, document) REPLACE (
         CASE
@@ -43,18 +44,23 @@ SELECT
     ) AS participants,
     list_sort(list_distinct(
         list_transform(
-            flatten(
-                list_transform(
-                    json_transform(
-                        try_cast(try(decode(from_base64(document.custom_attributes_base64))) AS JSON),
-                        '{"results": [{"customAttributes": "MAP(VARCHAR, JSON)"}]}'
-                    ).results,
-                    lambda r: map_entries(r.customAttributes)
-                )
-            ),
+            flatten([map_entries(r.customAttributes) FOR r IN typed.results IF NOT repeats_a_key(r.customAttributes)]),
             lambda e: struct_pack("key" := e."key", "value" := as_written(e."value"))
         )
-    )) AS typed_attributes
+    )) AS typed_attributes,
+    CASE
+        WHEN document.custom_attributes_base64 IS NULL THEN NULL
+        WHEN typed_answer IS NULL THEN 'not_json'
+        WHEN json_type(typed_answer) <> 'OBJECT' OR json_type(typed_answer, '$.results') <> 'ARRAY'
+            OR list_bool_or([kind NOT IN ('OBJECT', 'NULL') FOR kind IN json_type(typed_answer, '$.results[*]')])
+            OR list_bool_or(
+                [kind NOT IN ('OBJECT', 'NULL') FOR kind IN json_type(typed_answer, '$.results[*].customAttributes')]
+            )
+            THEN 'wrong_shape'
+        WHEN repeats_a_name(typed_answer) OR list_bool_or([repeats_a_key(r.customAttributes) FOR r IN typed.results])
+            THEN 'duplicate_key'
+        ELSE 'ok'
+    END AS typed_state
 FROM landing_documents(
     $files, $partition_date, $landing_id, $folder,
     key_types := 'STRUCT("key" VARCHAR)',
@@ -64,4 +70,10 @@ FROM landing_documents(
         custom_attributes_base64 VARCHAR,
         participants STRUCT(participant_id VARCHAR, purpose VARCHAR, attributes MAP(VARCHAR, VARCHAR))[]
     )'
-) AS landed
+) AS landed,
+    LATERAL (
+        SELECT try_cast(try(decode(from_base64(document.custom_attributes_base64))) AS JSON) AS typed_answer
+    ),
+    LATERAL (
+        SELECT try(json_transform(typed_answer, '{"results": [{"customAttributes": "MAP(VARCHAR, JSON)"}]}')) AS typed
+    )

@@ -14,6 +14,7 @@
 -- column conversation_sha256: SHA-256 of the conversation's bytes as received
 -- column participants [pii]: participants with attributes
 -- column typed_attributes [pii]: key and value of each typed attribute of the conversation
+-- column typed_state: ok, or the reason why the answer with the typed attributes cannot be read; null if there is none
 SELECT
     d.partition_date,
     d.landing_id,
@@ -30,7 +31,8 @@ SELECT
     d.observed_at,
     d.conversation_sha256,
     d.participants,
-    d.typed_attributes
+    d.typed_attributes,
+    d.typed_state
 FROM raw.captures AS d
 INNER JOIN staging.receipts AS r USING (partition_date, landing_id)
 WHERE r.is_usable
