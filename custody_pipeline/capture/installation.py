@@ -18,10 +18,11 @@ from importlib import resources
 from typing import Any, Literal, Protocol
 from urllib.parse import parse_qs, urlsplit
 
+import orjson
 from jinja2 import Environment, StrictUndefined
 
 from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, CUSTOMER_END_TOPIC
-from custody_pipeline.extract.genesys import Answer
+from custody_pipeline.extract.genesys import Answer, entities_of
 from custody_pipeline.extract.genesys_errors import NotFound, UnexpectedAnswer
 
 TRIGGERS = "/api/v2/processautomation/triggers"
@@ -214,9 +215,8 @@ def _entities(api: TriggerApi, path: str) -> Iterator[Any]:
     cursor: dict[str, str] = {}
     for _ in range(MAX_PAGES):
         answer = api.get(path, pageSize=PAGE_SIZE, **cursor)
-        page = answer.object()
-        yield from page.get("entities") or []
-        after = parse_qs(urlsplit(page.get("nextUri") or "").query).get("after")
+        yield from map(orjson.loads, entities_of(answer))
+        after = parse_qs(urlsplit(answer.object().get("nextUri") or "").query).get("after")
         if not after:
             return
         cursor = {"after": after[0]}

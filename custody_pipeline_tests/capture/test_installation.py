@@ -22,7 +22,7 @@ from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, CUSTOMER_END_TO
 from custody_pipeline.capture.installation import TRIGGERS, Change, definitions, install, plan, remove, wanted_triggers
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.extract.genesys import Answer
-from custody_pipeline.extract.genesys_errors import NotFound
+from custody_pipeline.extract.genesys_errors import NotFound, UnexpectedAnswer
 from custody_pipeline_tests.capture.conftest import CONVERSATION, KEY_ID, PARTICIPANT, SECRET, Receiver
 
 WORKFLOW = "33333333-2222-4333-8444-555555555555"
@@ -89,6 +89,18 @@ def foreign(organisation: Organisation) -> list[dict[str, Any]]:
 def test_a_plan_changes_nothing(organisation: Organisation) -> None:
     assert actions(plan(organisation, WORKFLOW)) == ["create", "create"]
     assert organisation.writes == []
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b'{"entities":null}', b'{"message":"maintenance"}', b"<html>"])
+def test_an_answer_that_is_no_list_of_triggers_is_not_none(
+    organisation: Organisation, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    install(organisation, WORKFLOW)
+    monkeypatch.setattr(organisation, "get", lambda path, **_: Answer(f"GET {path}", body, 200, None))
+    for change in (lambda: install(organisation, WORKFLOW), lambda: remove(organisation)):
+        with pytest.raises(UnexpectedAnswer):
+            change()
+    assert organisation.writes == ["POST", "POST"]
 
 
 def test_installing_twice_is_installing_once(organisation: Organisation, foreign: list[dict[str, Any]]) -> None:
