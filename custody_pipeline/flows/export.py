@@ -29,7 +29,7 @@ MAX_REDIRECTS = 3
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # Presigned results are in S3, in the bucket of the vendor's region.
-_S3 = re.compile(r"(?:[a-z0-9.-]+\.)?s3[.-](?:dualstack\.)?[a-z0-9-]+\.amazonaws\.com")
+_S3 = re.compile(r"(?:[a-z0-9.-]+\.)?s3[.-](?:dualstack\.)?[a-z0-9-]+\.amazonaws\.(?:com|eu)")
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 

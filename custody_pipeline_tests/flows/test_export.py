@@ -137,6 +137,7 @@ def test_a_download_from_elsewhere_is_refused(url: str) -> None:
         "https://api.mypurecloud.de/api/v2/downloads/1",
         "https://api-downloads.mypurecloud.de/1",
         "https://architect.s3.eu-central-1.amazonaws.com/1?X-Amz-Signature=1",
+        "https://architect.s3.eusc-de-east-1.amazonaws.eu/1?X-Amz-Signature=1",
     ],
 )
 def test_the_apis_domain_and_s3_are_allowed(url: str) -> None:
