@@ -157,7 +157,8 @@ def _instance(url: str) -> str:
 
 
 def _link_template(value: str) -> str:
-    names = {name for _, name, _, _ in Formatter().parse(_https(value)) if name is not None}
+    _https(value.partition("#")[0])
+    names = {name for _, name, _, _ in Formatter().parse(value) if name is not None}
     if names - LINK_FIELDS:
         raise ValueError(f"accepted between braces: {', '.join(sorted(LINK_FIELDS))}")
     try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from custody_pipeline.alerts import alerted_reasons
 from custody_pipeline.alerts.dispatch import channels_of
 from custody_pipeline.settings import Settings, SettingsError, load_settings
 
+ALERTS = Path(__file__).parents[2] / "docs" / "alerts.md"
 SN = {"SERVICENOW_URL": "https://acme.service-now.com"}
 
 
@@ -17,6 +21,11 @@ def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
     settings = load_settings()
     alerted_reasons(settings)
     return settings
+
+
+def test_a_link_may_lead_to_a_place_on_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    (documented,) = re.findall(r"`(https://\S+#{reason})`", ALERTS.read_text(encoding="utf-8"))
+    assert load(monkeypatch, LINK_TEMPLATE=documented).alert_link_template == documented
 
 
 def test_nothing_is_configured_by_default() -> None:
