@@ -86,6 +86,9 @@ class Alert:
         """The identity of the alert: equal for the same recording (or night and resource) and reason. 40 characters."""
         # A failed collection and an incomplete one are the same alert; a gap's reason is part of its identity.
         subject = [str(self.night), self.resource] if self.resource else [self.conversation_id, self.recording_id]
+        # Without a conversation it is about the night: `source:media_digests` has a gap in every night that it failed.
+        if not (self.resource or self.conversation_id):
+            subject.insert(0, str(self.night))
         reason = "COLLECTION" if self.resource else self.reason
         return hashlib.sha256(orjson.dumps([*subject, reason])).hexdigest()[:40]
 

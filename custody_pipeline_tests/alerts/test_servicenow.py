@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
 
 from custody_pipeline.alerts import ChannelOutcome, servicenow
-from custody_pipeline_tests.alerts.conftest import Night, Send, Waits
+from custody_pipeline_tests.alerts.conftest import NOW, Night, Send, Waits
 from custody_pipeline_tests.alerts.receivers import Failure, ServiceNow
 
 Tell = Callable[..., ChannelOutcome]
@@ -58,6 +59,16 @@ def test_a_gap_that_comes_back_reopens_its_record(night: Night, tell: Tell, tabl
     [record] = table.records
     assert (record["state"], record["active"]) == ("2", "true")
     assert "the gap is back" in record["work_notes"]
+
+
+def test_a_gap_of_a_whole_night_has_a_record_for_each_night(night: Night, tell: Tell, table: ServiceNow) -> None:
+    night.gap("source:media_digests", "OBJECT_UNREADABLE", conversation_id="")
+    of_the_next = {"partition_date": date(2026, 11, 3), "recoverable": "until", "recoverable_until": NOW}
+    night.gap("source:media_digests", "OBJECT_UNREADABLE", conversation_id="", **of_the_next)
+    assert tell().opened == 2
+    night.con.execute("DELETE FROM custody.gaps WHERE partition_date = '2026-11-02'")
+    assert tell().closed == 1
+    assert sorted(record["state"] for record in table.records) == ["1", "6"]
 
 
 def test_a_run_killed_before_it_wrote_down_its_record_makes_no_second_one(

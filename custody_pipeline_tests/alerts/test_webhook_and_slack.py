@@ -112,6 +112,28 @@ def test_slack_tells_each_reason_once_with_the_first_recordings_and_escaped_text
     assert warning.endswith(" … and 15 more")
 
 
+def test_slack_links_each_reason_of_a_recording_to_its_own_gap(night: Night, send: Send, hook: Hook) -> None:
+    for reason in ("OBJECT_MISSING", "TAG_TRUNCATED"):
+        night.gap("r1", reason)
+    send(slack_webhook_url=hook.address, link_template="https://reports.example.com/{night}#{reason}")
+    _, *lines = hook.documents[0]["text"].splitlines()
+    for line, reason in zip(lines, ("OBJECT_MISSING", "TAG_TRUNCATED"), strict=True):
+        assert line.startswith(f"• 1 x *{reason}*")
+        assert line.endswith(f"<https://reports.example.com/2026-11-02#{reason}|more>")
+
+
+def test_slack_cuts_off_no_night(night: Night, send: Send, hook: Hook) -> None:
+    night.con.execute(
+        "INSERT INTO custody.nights (partition_date, state) SELECT DATE '2025-01-01' + number::INTEGER, 'final' "
+        "FROM range(300) AS numbers (number)"
+    )
+    run = send(slack_webhook_url=hook.address, link_template="https://reports.example.com/{night}/" + "x" * 100)
+    texts = [document["text"] for document in hook.documents]
+    assert run.channels[0].opened == sum(text.count("NIGHT_FAILED") for text in texts) == 300
+    # Slack cuts off the rest, and answers ok.
+    assert max(map(len, texts)) <= 40_000 < sum(map(len, texts))
+
+
 def test_slack_that_has_lost_its_channel_is_said_so(night: Night, send: Send, hook: Hook) -> None:
     night.gap("r1")
     hook.fail = deque([Failure(404, "channel_not_found")])
