@@ -97,9 +97,10 @@ def test_an_answer_that_is_no_list_of_triggers_is_not_none(
 ) -> None:
     install(organisation, WORKFLOW)
     monkeypatch.setattr(organisation, "get", lambda path, **_: Answer(f"GET {path}", body, 200, None))
-    for change in (lambda: install(organisation, WORKFLOW), lambda: remove(organisation)):
-        with pytest.raises(UnexpectedAnswer):
-            change()
+    with pytest.raises(UnexpectedAnswer):
+        install(organisation, WORKFLOW)
+    with pytest.raises(UnexpectedAnswer):
+        remove(organisation)
     assert organisation.writes == ["POST", "POST"]
 
 
