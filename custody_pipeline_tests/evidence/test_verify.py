@@ -10,16 +10,17 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
-from custody_pipeline.evidence.cut.manifest import ROTATION
+from custody_pipeline.evidence.cut.manifest import RECORDS, ROTATION, cut_prefix
 from custody_pipeline.evidence.cut.proof import ProofFileError, Prover, RecordNotFoundError, read_proof
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.log.keys import Ed25519Signer, load_signer, new_key, rotation
+from custody_pipeline.evidence.log.merkle import ProofError
 from custody_pipeline.evidence.log.note import Signer, sign
 from custody_pipeline.evidence.reader import Entry, FolderReader, TargetError
 from custody_pipeline.evidence.verify import cut_files
@@ -476,6 +477,25 @@ def test_the_newest_revision_of_a_recording_is_proven(original: Publisher) -> No
     assert proof.row["custom_data_legal_hold"] == "no"
     with pytest.raises(RecordNotFoundError, match="no sealed night"):
         list(Prover(FolderReader(original.root), KEYS).each(["nobody"]))
+
+
+@pytest.mark.parametrize("altered", [None, lambda data: b"", lambda data: data[: data.rindex(b"\n", 0, -1) + 1]])
+def test_records_that_are_not_as_sealed_are_no_reason_to_prove_an_older_revision(
+    tmp_path: Path, altered: Callable[[bytes], bytes] | None
+) -> None:
+    publisher = Publisher(tmp_path / "set")
+    for revision in (1, 2):
+        publisher.night(NIGHTS[0], rows(NIGHTS[0], count=3, revision=revision), revision)
+    records = publisher.root / cut_prefix(NIGHTS[0], 2) / RECORDS
+    whole = records.read_bytes()
+    records.unlink()
+    if altered:
+        records.write_bytes(altered(whole))
+
+    prover = Prover(FolderReader(publisher.root), KEYS)
+    for asked in ([f"{NIGHTS[0]}-r0002"], None):
+        with pytest.raises(ProofError, match="verify the set"):
+            list(prover.each(asked, NIGHTS[0]))
 
 
 def test_a_proof_says_that_a_newer_revision_may_exist_and_two_say_which_is_newer(tmp_path: Path) -> None:

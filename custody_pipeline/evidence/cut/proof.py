@@ -9,6 +9,7 @@ The `extra` line holds the salted record: the file discloses one call and nothin
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -250,7 +251,7 @@ class Prover:
                 continue
             newest.setdefault(cut.night, cut.revision)
             here = set()
-            for line, record, row in _records_of(self._reader, folder, cut, missing):
+            for line, record, row in _records_of(self._reader, folder, cut, missing, newest[cut.night]):
                 here.add(str(row["recording_id"]))
                 yield SealedRecord(record, row, cut.log.first + line, cut.revision, newest[cut.night])
                 number += 1
@@ -293,19 +294,25 @@ def _newest_first(reader: Reader, night: str | None) -> list[str]:
 
 
 def _records_of(
-    reader: Reader, folder: str, cut: cuts.Cut, wanted: Set[str] | None
+    reader: Reader, folder: str, cut: cuts.Cut, wanted: Set[str] | None, newest: int
 ) -> Iterator[tuple[int, bytes, dict[str, str | None]]]:
     """A cut's records: number, line and parsed columns; only `wanted` recordings, unless that is None.
 
-    A revision whose records were removed gives none: the newest revision has a row for every recording.
+    An earlier revision whose records were removed gives none: the newest revision has a row for every recording.
+
+    Raises:
+        ProofError: the file is not as it was sealed, so a recording may be missing from it.
     """
-    path, file = folder + cuts.RECORDS, cut.file(cuts.RECORDS)
+    path, file, sha256 = folder + cuts.RECORDS, cut.file(cuts.RECORDS), hashlib.sha256()
     try:
         records = reader.open(path)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if cut.revision == newest:
+            raise ProofError(f"{path} is missing; verify the set that it is in") from error
         return
     with records as stream:
         for number, record in enumerate(signed_lines(stream, file.bytes if file else 0)):
+            sha256.update(record + b"\n")
             try:
                 row = orjson.loads(record)
                 found = wanted is None or row["recording_id"] in wanted
@@ -313,3 +320,5 @@ def _records_of(
                 raise ProofError(f"{path}, line {number + 1}: no record; verify the set that it is in") from error
             if found:
                 yield number, record, row
+    if file is None or sha256.hexdigest() != file.sha256:
+        raise ProofError(f"{path} is not the file that was sealed; verify the set that it is in")
