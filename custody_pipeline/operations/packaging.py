@@ -21,11 +21,12 @@ import msgspec
 
 from custody_pipeline.evidence.cut.manifest import ROTATION
 from custody_pipeline.evidence.cut.proof import Prover, RecordProof
+from custody_pipeline.evidence.cut.removal import REASON
 from custody_pipeline.evidence.log.checkpoint import Checkpoint
 from custody_pipeline.evidence.log.keys import keys_of_rotation
 from custody_pipeline.evidence.log.note import NoteError, Verifier
 from custody_pipeline.evidence.package.bag import PackageWriter, WrittenRecord
-from custody_pipeline.evidence.package.layout import ATTACHED, Absent
+from custody_pipeline.evidence.package.layout import ATTACHED, Absent, reasons_in
 from custody_pipeline.evidence.reader import NOTE_BYTES, Reader, read
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.io.concurrency import in_order
@@ -87,6 +88,13 @@ def package(
     actor = replace(actor, operator=operator or actor.operator)
     begun = new_package(actor.operator, recipient, reason, folder)
     packed: list[Packed] = []
+    shown: set[str] = set()
+
+    def pack(item: Item, _: Attached) -> None:
+        packed.append(Packed(*item.key))
+        if REASON not in reasons_in(item.proof.row):
+            shown.add(item.key[1].lower())
+
     with registered(settings, begun):
         made = fill_package(
             settings,
@@ -94,7 +102,7 @@ def package(
             prover.checkpoint,
             begun.draft,
             _named(prover.each(recordings, day)),
-            lambda item, _: packed.append(Packed(*item.key)),
+            pack,
             reason=reason,
             actor=actor,
             night=None if recordings else day,
@@ -118,7 +126,7 @@ def package(
         keep_package(settings, finished)
         begun.draft.rename(folder)
         # An erasure that began meanwhile either finds this folder, or is found here.
-        if finished.holds(erased_conversations(settings)):
+        if shown & erased_conversations(settings):
             shutil.rmtree(folder)
             raise PackageError("a recording of this package was erased meanwhile: nothing was written; make it again")
     return result

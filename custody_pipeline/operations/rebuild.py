@@ -22,7 +22,7 @@ import msgspec
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.evidence.cut.manifest import RECORDS, TABLE, Cut, Receipt, read_file
+from custody_pipeline.evidence.cut.manifest import RECORDS, TABLE, Cut, Receipt, cut_prefix, read_file
 from custody_pipeline.evidence.cut.removal import STATEMENT, decode_statement, remains_path
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.landing_files import RECEIPTS, Folder, LandingWriter
@@ -143,7 +143,7 @@ def _rebuilt(settings: Settings, mapping: TagMapping, say: Callable[[str], None]
             sources = Sources(settings, s3_client(settings), place, beside.home)
             sources.cuts = cuts_by_night(S3Reader(sources.client, place), public_keys(settings, []))
             for one in (one for cuts in sources.cuts.values() for one in cuts):
-                _restore_request(sources, one.cut)
+                _restore_request(sources, one.cut, say)
             receipts = landed_receipts(sources)
             prepare(con)
             write_erasures(con, settings)
@@ -301,12 +301,20 @@ def _rows_of(sources: Sources, night: date, cut: Cut) -> Path:
     raise RebuildError(f"{sources.place / cut.prefix} lacks its table, and no later revision keeps what remains of it")
 
 
-def _restore_request(sources: Sources, cut: Cut) -> None:
-    """Keep a request for erasure that a cut states, so that its conversations are not collected again."""
-    stated = read_file(S3Reader(sources.client, sources.place), cut, STATEMENT)
+def _restore_request(sources: Sources, cut: Cut, say: Callable[[str], None]) -> None:
+    """Keep a request for erasure that a cut states, so that its conversations are not collected again.
+
+    The home may have been lost before it had removed what the statement names: the request is only begun then.
+    """
+    reader = S3Reader(sources.client, sources.place)
+    stated = read_file(reader, cut, STATEMENT)
     if stated is None:
         return
     told = decode_statement(stated)
+    there = {entry.path for entry in reader.list(f"{CUTS}date={told.night}/")}
+    left = [file for file in told.files if cut_prefix(told.night, file.revision) + file.path in there]
+    if left:
+        say(f"{len(left)} files of {told.night} that were to be erased are still there: custody erase --resume")
     known = next((request for request in requests_of(sources.settings) if request.id == told.id), None)
     rows = {Tombstone(told.night, item.conversation_id, item.recording_id) for item in told.recordings}
     request = Request(
@@ -319,7 +327,7 @@ def _restore_request(sources: Sources, cut: Cut) -> None:
         conversations=told.conversations,
         recordings=tuple(sorted({*(known.recordings if known else ()), *rows})),
         nights=tuple(sorted({*(known.nights if known else ()), told.night})),
-        state=known.state if known else "done",
+        state="begun" if left else known.state if known else "done",
         cleared=True,
         sealed={**(known.sealed if known else {}), told.night: cut.revision},
     )

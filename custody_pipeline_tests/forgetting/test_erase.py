@@ -32,13 +32,14 @@ from custody_pipeline.matters.matter import Selection
 from custody_pipeline.matters.register import new_matter, register_of
 from custody_pipeline.night import run
 from custody_pipeline.operations.package_register import keep_package, new_package, packages_of
-from custody_pipeline.operations.packaging import package
-from custody_pipeline.operations.rebuild import rebuild
+from custody_pipeline.operations.packaging import PackageError, package
+from custody_pipeline.operations.rebuild import _restore_request, rebuild
 from custody_pipeline.publish.bucket_reader import S3Reader
+from custody_pipeline.publish.landed import Sources, cuts_by_night
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import WarehouseBusyError
-from custody_pipeline.warehouse.erasures import requests_of
+from custody_pipeline.warehouse.erasures import keep_request, requests_of
 from custody_pipeline_tests.forgetting.conftest import MARKED, NIGHT, Deployment
 from custody_pipeline_tests.forgetting.killed import killed_at, say
 from custody_pipeline_tests.forgetting.traces import SECOND, THIRD, in_bucket, in_home, versions
@@ -137,6 +138,18 @@ def test_an_erased_conversation_is_nowhere_and_what_stays_verifies(deployment: D
     assert kept == rows(
         deployment, f"SELECT * FROM custody.custom_data WHERE conversation_id = '{deployment.other}' ORDER BY ALL"
     )
+    # A package made later has the rows that say ERASED; one that an unfinished erasure overtakes is not written.
+    handed = home.with_name("case-7")
+    made = package(deployment.settings, place, handed, recordings=None, night=NIGHT, reason="request 5")
+    assert [(made["recordings"],)] == others
+    overtaken = msgspec.structs.replace(outcome.request, id="f" * 32, conversations=(deployment.other,), state="begun")
+    keep_request(deployment.settings, overtaken)
+    try:
+        with pytest.raises(PackageError, match="erased meanwhile"):
+            package(deployment.settings, place, home.with_name("case-8"), recordings=None, night=NIGHT, reason="r")
+    finally:
+        (home / "erasures" / f"{overtaken.id}.json").unlink()
+    assert not home.with_name("case-8").exists()
 
 
 def erase_at_vendor(deployment: Deployment, number: str) -> None:
@@ -270,6 +283,8 @@ def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_
         assert {finding.code for finding in report.of(Severity.UNCHECKED)} <= {"ERASURE_UNFINISHED"}
         # It claims to be whole before the statement is sealed, and after everything that it names is gone.
         assert (report.status == 2) is (step[1] in {"publish", "remove_versions"}), (step, report.summary())
+        if "publish" in step:
+            assert restored(deployment, tmp_path) == "begun", "a home that is lost now has not ended it"
     salt = (settings.home / "keys/salt").read_text()
     (outcome,) = apply(settings, None, NIGHT, say).outcomes
 
@@ -287,6 +302,15 @@ def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_
     assert told == [(0,)]
     assert in_home(settings.home, SECOND) == set()
     assert in_bucket(client, "dataset", SECOND) == set()
+
+
+def restored(deployment: Deployment, home: Path) -> str:
+    """The state of the newest cut's request in a home that knows of it by the cut alone."""
+    place = S3Location.parse(str(deployment.settings.publish_url))
+    cuts = cuts_by_night(S3Reader(deployment.client, place), signing_verifiers(deployment.settings))
+    settings = deployment.settings.model_copy(update={"home": home})
+    _restore_request(Sources(settings, deployment.client, place, home), cuts[NIGHT][-1].cut, say)
+    return requests_of(settings)[-1].state
 
 
 def test_landing_files_go_in_their_own_time_where_a_signed_cut_has_them(deployment: Deployment, tmp_path: Path) -> None:
