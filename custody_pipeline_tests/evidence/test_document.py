@@ -170,6 +170,15 @@ def test_the_commands_check_timestamps(
 
     assert run(stamped.root, "-euc", published=stamped).returncode == 0
 
+    # In ten years, when the authority's certificate has expired.
+    openssl = tmp_path / "work/openssl"
+    openssl.write_text(
+        f'#!/bin/sh\ncase "$*" in "ts -verify"*-attime*) ;; "ts -verify"*) set -- "$@" -attime 2111111111 ;; esac\n'
+        f'exec {shutil.which("openssl")} "$@"\n'
+    )
+    openssl.chmod(0o700)
+    assert run(stamped.root, "-euc", published=stamped).returncode == 0
+
     timestamp = stamped.root / FIRST / "cut.json.tsr"
     timestamp.write_bytes((stamped.root / f"cuts/date={NIGHTS[1]}/r0001/cut.json.tsr").read_bytes())
     done = run(stamped.root, "-euc", published=stamped)
