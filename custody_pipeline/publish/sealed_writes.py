@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, SEAL_FILES, CutFile, Lock, cut_prefix
 from custody_pipeline.evidence.cut.seal import HEAD, Draft, Write
 from custody_pipeline.evidence.log.checkpoint import Head, read_checkpoint
-from custody_pipeline.evidence.log.cosignatures import cosigned_path
+from custody_pipeline.evidence.log.cosignatures import WitnessContradictsError, cosigned_path
 from custody_pipeline.evidence.log.note import NoteError
 from custody_pipeline.evidence.reader import NOTE_BYTES, TooLargeError
 from custody_pipeline.io.objects import (
@@ -176,12 +176,22 @@ class SealedWrites:
         found = self.log_head()
         if found is None:
             raise FileNotFoundError(f"{self.place / HEAD} is not there; seal a night first")
-        checkpoint = more(found[0])
+        try:
+            checkpoint = more(found[0])
+        except WitnessContradictsError as error:
+            if (now := self.log_head()) is not None and now[1] == found[1]:
+                raise
+            # The witness may have cosigned that head for another home.
+            raise UploadError(self._put_meanwhile) from error
         copy = self.place / cosigned_path(checkpoint.head.size)
         put_bytes(self.client, checkpoint.note.data, copy, ContentType=_NOTE)
         if not self._put_head_if(checkpoint, {"IfMatch": found[1]}):
-            raise UploadError(f"{self.place / HEAD}: another head was put meanwhile; run the command again")
+            raise UploadError(self._put_meanwhile)
         return checkpoint
+
+    @property
+    def _put_meanwhile(self) -> str:
+        return f"{self.place / HEAD}: another head was put meanwhile; run the command again"
 
     def log_head(self) -> tuple[bytes, str] | None:
         """The log's checkpoint and its ETag; None if there is none.

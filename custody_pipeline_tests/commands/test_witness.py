@@ -6,7 +6,9 @@ import io
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from unittest.mock import Mock
@@ -109,7 +111,8 @@ def test_a_witness_sees_each_head_with_a_proof_from_the_one_before(
     assert head(publisher).count(witness.verifier.name.encode()) == 1
     status, codes, report = check(publisher, witness)
     assert (status, codes) == (0, {"NO_PINNED_CHECKPOINT", "NOT_TIMESTAMPED"})
-    assert report.facts["seen by witness.example/w1"] == "2026-11-05 00:00:00 UTC"
+    seen = datetime.strptime(report.facts["seen by witness.example/w1"], "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
+    assert abs(datetime.now(UTC) - seen) < timedelta(minutes=10)
     assert report.valid["cosigned checkpoints"] == report.total["cosigned checkpoints"] == 2
     assert check(publisher)[0] == 0, "who knows no witness verifies as before"
 
@@ -196,13 +199,29 @@ def test_a_cosignature_of_another_head_is_not_added(
         add(settings, tmp_path / "nothing", [witness.verifier])
 
 
-def test_a_time_beyond_the_calendar_crashes_nothing(
-    settings: Settings, publisher: Publisher, witness: Witness, tmp_path: Path
+def test_a_cosignature_of_a_time_that_cannot_be_is_not_published(
+    settings: Settings, publisher: Publisher, witness: Witness, url: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "cosigned").write_bytes(witness.line(text(publisher), 2**64 - 1))
-    add(settings, tmp_path / "cosigned", [witness.verifier])
-
+    """Whoever trusts the witness would find the set not valid, for good: a cosigned head stays."""
+    for seconds in (0, 2**64 - 1):
+        line = witness.line(text(publisher), seconds)
+        (tmp_path / "cosigned").write_bytes(line)
+        with pytest.raises(NoteError, match="no plausible time"):
+            add(settings, tmp_path / "cosigned", [witness.verifier])
+    assert not (publisher.root / "log/cosigned").exists()
+    (publisher.root / "log/checkpoint").write_bytes(head(publisher) + line)
     assert "COSIGNATURE_WRONG" in check(publisher, witness)[1]
+
+
+def test_a_witness_whose_clock_is_wrong_contradicts_no_cut(
+    settings: Settings, publisher: Publisher, witness: Witness, url: str
+) -> None:
+    for hours in (-2, 2):
+        line = witness.line(text(publisher), int(time.time()) + hours * 3600)
+        witness.answer = Mock(return_value=(200, line))
+        with pytest.raises(WitnessError, match="its clock or this machine's is wrong"):
+            ask(settings, url, [witness.verifier])
+    assert not (publisher.root / "log/cosigned").exists()
 
 
 def test_only_keys_of_witnesses_are_witnesses_and_each_counts_once(tmp_path: Path, witness: Witness) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from hashlib import sha256
@@ -49,10 +50,10 @@ class Witness:
         if old:
             verify_consistency(old, int(size), [b64decode(item) for item in proof], self.root, b64decode(root))
         self.size, self.root = int(size), b64decode(root)
-        return 200, self.line(text)
+        return 200, self.line(text, int(time.time()))
 
-    def line(self, text: bytes, time: int = TIME) -> bytes:
+    def line(self, text: bytes, seconds: int = TIME) -> bytes:
         """The signature line over a checkpoint's text."""
-        signature = self._key.sign(b"cosignature/v1\ntime %d\n" % time + text)
-        blob = self.verifier.key_id + time.to_bytes(8, "big") + signature
+        signature = self._key.sign(b"cosignature/v1\ntime %d\n" % seconds + text)
+        blob = self.verifier.key_id + seconds.to_bytes(8, "big") + signature
         return f"— {self.verifier.name} {b64encode(blob).decode()}\n".encode()

@@ -23,6 +23,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.manifest import decode_cut
+from custody_pipeline.evidence.log.cosignatures import WitnessContradictsError
 from custody_pipeline.evidence.log.keys import new_key, write_new_key
 from custody_pipeline.evidence.log.merkle import EMPTY_ROOT
 from custody_pipeline.evidence.reader import CLAIM_BYTES, TargetError
@@ -559,3 +560,17 @@ def test_a_cosignature_of_a_head_that_another_home_replaced_says_what_to_do() ->
     cosigned = Mock(head=Mock(size=1), note=Mock(data=b"head and more"))
     with pytest.raises(UploadError, match="s3://b/log/checkpoint: another head was put meanwhile; run the command"):
         SealedWrites(client, S3Location("b")).replace_head(lambda _: cosigned)
+
+
+@pytest.mark.parametrize(
+    ("later", "error", "says"),
+    [('"1"', UploadError, "another head was put meanwhile"), ('"0"', WitnessContradictsError, "its end was removed")],
+)
+def test_a_witness_that_saw_the_next_head_of_another_home_accuses_nobody(
+    later: str, error: type[Exception], says: str
+) -> None:
+    heads = [{"Body": BytesIO(b"head"), "ETag": tag} for tag in ('"0"', later)]
+    with pytest.raises(error, match=says):
+        SealedWrites(Mock(get_object=Mock(side_effect=heads)), S3Location("b")).replace_head(
+            Mock(side_effect=WitnessContradictsError("w1 has cosigned this log at 9 leaves: its end was removed"))
+        )

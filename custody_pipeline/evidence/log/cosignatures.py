@@ -10,16 +10,20 @@ A cosigned checkpoint is kept under `log/cosigned/<size>`, because the next nigh
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 
-from custody_pipeline.evidence.log.checkpoint import Checkpoint, witness_request
+from custody_pipeline.evidence.log.checkpoint import Checkpoint, cosigned_by, witness_request
 from custody_pipeline.evidence.log.merkle import consistency_proof
 from custody_pipeline.evidence.log.note import COSIGNATURE_V1, Note, NoteError, Signature, Verifier, parse
 from custody_pipeline.evidence.log.tiles import TileTree
 
 COSIGNED = "log/cosigned/"
 """Checkpoints with cosignatures, each named by its size."""
+
+_OFF_SECONDS = 3_600
+"""A cut whose sealing is stated later than its cosignature, by more than that, does not verify (TIME_WRONG)."""
 
 Post = Callable[[bytes], tuple[int, bytes]]
 """Send a body to a witness's `add-checkpoint`; status and body of its answer."""
@@ -98,9 +102,16 @@ def ask_witness(post: Post, tree: TileTree, checkpoint: Checkpoint, witness: Ver
         kind = WitnessContradictsError if status in {409, 422} else WitnessError
         raise kind(f"{witness.name}: {_REFUSALS.get(status, f'HTTP {status}')}")
     try:
-        return add_cosignatures(checkpoint, answer, [witness])
+        cosigned = add_cosignatures(checkpoint, answer, [witness])
+        seen = cosigned_by(cosigned, [witness])[witness.name]
     except NoteError as error:
         raise WitnessError(f"{witness.name}: {error}") from error
+    if abs(seen - time.time()) > _OFF_SECONDS:
+        raise WitnessError(
+            f"{witness.name} says that it is {seen_at(seen)}: its clock or this machine's is wrong. Nothing was "
+            "published: such a cosignature contradicts the time of the cut"
+        )
+    return cosigned
 
 
 _REFUSALS = {
@@ -111,9 +122,6 @@ _REFUSALS = {
 }
 
 
-def seen_at(time: int) -> str:
+def seen_at(seconds: int) -> str:
     """The time of a cosignature (seconds since 1970), for people."""
-    try:
-        return (datetime(1970, 1, 1) + timedelta(seconds=time)).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except OverflowError:
-        return f"{time} seconds after 1970"
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 ED25519 = 0x01
 COSIGNATURE_V1 = 0x04
 MAX_SIGNATURES = 100
+_EARLIEST, _LATEST = 1_577_836_800, 4_102_444_800
+"""2020 and 2100, seconds since 1970: no log is older, and no correct clock is later."""
 _PREFIX = "— "
 
 
@@ -115,7 +117,7 @@ class Verifier:
             For a witness the time of the cosignature (seconds since 1970); otherwise None.
 
         Raises:
-            NoteError: the signature is wrong.
+            NoteError: the signature is wrong, or that of a witness is of a time before any log or far ahead.
         """
         message, time = text, None
         if self.kind == COSIGNATURE_V1:
@@ -127,6 +129,8 @@ class Verifier:
             Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
         except (InvalidSignature, ValueError) as error:
             raise NoteError(f"the signature of {self.name} is wrong") from error
+        if time is not None and not _EARLIEST <= time < _LATEST:
+            raise NoteError(f"the cosignature of {self.name} is of no plausible time: {time}")
         return time
 
 
