@@ -250,7 +250,7 @@ def _chosen(
     settings: Settings, conversations: list[str], ids: Path | None, matter: Matter | None
 ) -> tuple[list[str], list[str]]:
     """Recording ids of conversations, of a list and of a matter; and the ids that match nothing."""
-    from custody_pipeline.fleet.overview import analyst_database
+    from custody_pipeline.fleet.overview import every_night
     from custody_pipeline.matters.id_list import IdList, read_id_list
     from custody_pipeline.matters.matter import Matter, Selection
     from custody_pipeline.matters.selection import select
@@ -264,7 +264,7 @@ def _chosen(
         name = matter.name
         raise typer.BadParameter(f"{name} masks fields, a package has whole records: custody matter produce {name}")
     for item in matters:
-        with analyst_database(settings) as con:
+        with every_night(settings) as con:
             found = select(con, item)
         recordings |= dict.fromkeys(recording.recording_id for recording in found.produced)
         unmatched += [*found.unmatched, *found.elsewhere]

@@ -104,7 +104,7 @@ def matter_list(as_json: Json = False) -> None:
             continue
         volumes = list(register_of(settings, name).volumes())
         done = [volume for volume in volumes if volume.is_finished]
-        produced = sum(len(volume.recordings) for volume in done)
+        produced = len({item.key for volume in done for item in volume.recordings})
         begun = len(volumes) - len(done)
         numbers = {"volumes": len(done), "recordings": produced, "begun": begun}
         rows.append({"name": name, "title": matter.title, "number": matter.number, **numbers})
@@ -126,7 +126,7 @@ def matter_show(name: Name, as_json: Json = False) -> None:
     from custody_pipeline.warehouse.ledger import Actor
 
     settings, matter, register, found = _standing(name)
-    register.note(Actor.of(settings), "looked", revisions=revisions(found))
+    register.note(Actor.of(settings), "looked", revisions=revisions(found.nights))
     _show(matter, found, as_json=as_json)
     if not found.found.recordings:
         raise typer.Exit(INCOMPLETE)
@@ -169,8 +169,11 @@ def matter_produce(
         say("these were begun in that folder: --to is for new volumes")
     if unmatched := found.found.unmatched:
         say(f"exceptions.csv has {numbered(len(unmatched), 'id')} in no collected night")
-    if missed := (*found.found.excluded_unmatched, *found.found.strangers):
-        say(f"not found: {len(missed)} of the excluded ids and of the agents; custody matter show {name} names them")
+    if missed := (*found.found.excluded_unmatched, *found.found.strangers, *found.unseen_masks):
+        what = "the excluded ids, of the agents and of the masked tags"
+        say(f"not found: {len(missed)} of {what}; custody matter show {name} names them")
+    if found.not_known:
+        say(f"{numbered(found.not_known, 'more recording')} may belong to it: custody matter show {name}")
     lost = sum(volume.lost for volume in volumes)
     if lost:
         say(f"{numbered(lost, 'recording')} could not be read as sealed: exceptions.csv has the reasons")
@@ -282,6 +285,8 @@ def matter_hold(name: Name, apply: Apply = False, as_json: Json = False) -> None
         stop("the selection finds no recording: nothing to hold", INCOMPLETE)
     if unmatched := found.found.unmatched:
         say(f"{numbered(len(unmatched), 'id')} in no collected night cannot be held: run their nights, then hold again")
+    if found.not_known:
+        say(f"{numbered(found.not_known, 'more recording')} may belong to it, not held: custody matter show {name}")
     if not apply:
         count = len({item.conversation_id for item in recordings})
         what = f"{numbered(count, 'conversation')}, {numbered(len(recordings), 'recording')} and their cuts"

@@ -34,6 +34,11 @@ def _selection(matter: Matter, standing: Standing) -> Iterator[str]:
         yield f"  {name}: {value}"
     audio = sum(item.media_sha256 is not None for item in found.recordings)
     yield f"  found {numbered(len(found.recordings), 'recording')}, {audio} with audio"
+    if standing.not_known:
+        yield (
+            f"  {numbered(standing.not_known, 'more recording')} may belong to it: no document tells; "
+            f"{standing.not_known_coming} of them can still be read; custody gaps has the reasons"
+        )
     for reason, count in Counter(item.excluded for item in found.recordings if item.excluded).items():
         yield f"  excluded {count}: {reason}"
     if found.repeated:
@@ -44,6 +49,8 @@ def _selection(matter: Matter, standing: Standing) -> Iterator[str]:
         (found.excluded_unmatched, "excluded, but not found by the selection"),
         (found.strangers, "an agent that no collected night has"),
         (found.unseen_tags, "a tag that no collected night has; capitals count"),
+        (found.variants, "another spelling of a tag; the condition does not find it"),
+        (standing.unseen_masks, "a masked tag that no collected night has"),
         (standing.excluded_too_late, "excluded, but produced before: ask for it back"),
     ):
         for item in ids[:_SHOWN]:
@@ -70,7 +77,7 @@ def _nights(standing: Standing) -> Iterator[str]:
             if night.final_after and night.final_after > now:
                 yield f"    may grow until {night.final_after:%Y-%m-%d %H:%M} UTC, by what is known now: run after that"
     if standing.changed:
-        yield f"  published since the last look: {', '.join(map(str, standing.changed))}"
+        yield f"  new, or published again, since the last look: {', '.join(map(str, standing.changed))}"
 
 
 def _gaps(standing: Standing) -> Iterator[str]:

@@ -34,6 +34,7 @@ from custody_pipeline.warehouse.snapshot import (
     SNAPSHOT_STORAGE_VERSION,
     SnapshotError,
     log_beside,
+    nights_left_out,
     refuse_other_writes,
 )
 from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
@@ -91,6 +92,17 @@ def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         raise SnapshotError(
             f"{settings.analyst_path} cannot be read ({str(error).splitlines()[0]}); run a night: that replaces it"
         ) from error
+
+
+@contextmanager
+def every_night(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """As `analyst_database`, with the nights that the retention policy leaves out of the snapshot.
+
+    If there are any, this is the warehouse, and waits for a run. No run of this process may have the warehouse open.
+    """
+    whole = settings.nights_url is None and nights_left_out(settings)
+    with Warehouse(settings).open(read_only=True) if whole else analyst_database(settings) as con:
+        yield con
 
 
 def refresh(settings: Settings) -> Path:

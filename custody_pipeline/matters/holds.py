@@ -23,7 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.extract.genesys_errors import GenesysError, LoginError, PermanentError
-from custody_pipeline.fleet.overview import analyst_database, record_acts
+from custody_pipeline.fleet.overview import every_night, record_acts
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.concurrency import batches
 from custody_pipeline.io.objects import NO_LOCK, error_code, pages_of
@@ -51,6 +51,8 @@ NO_ANSWER = "asked, and no answer tells whether it is held"
 NOT_ASKED = "not asked: the vendor does not tell whether it was held before"
 Kind = Literal["conversations", "objects"]
 _Done = Literal["held", "released"]
+_HeldPlace = tuple[str, date, str, str]
+"""A conversation or an object, and night, conversation and recording that it is of."""
 _NIGHT_OF_CUT = re.compile(r"/cuts/date=(\d{4}-\d\d-\d\d)/")
 
 
@@ -126,7 +128,7 @@ def hold(settings: Settings, register: Register, recordings: Iterable[Recording]
         _keep(register, holds)
         _each(register, holds, "conversations", conversations, lambda ids: _protect(settings, ids, protect=True))
         client = s3_client(settings)
-        objects, unlocked = _objects(client, settings, recordings)
+        objects, unlocked = _objects(client, settings, recordings, _exported(settings, recordings))
         holds.objects |= unlocked
         fresh = _new(holds.objects, objects, [other.objects for other in others])
         holds.objects |= {uri: state for uri in fresh if (state := _before(client, uri)) is not None}
@@ -237,26 +239,33 @@ def _each(register: Register, holds: Holds, kind: Kind, names: list[str], ask: A
 def _record(settings: Settings, register: Register, holds: Holds, actor: Actor, why: str) -> None:
     """Record a custody event for each recording that was held or released, and for each night whose cuts were."""
     if holds.unrecorded:
-        record_acts(settings, actor, _acts(settings, holds, why))
+        places: dict[str, list[str]] = {}
+        for name in holds.unrecorded:
+            places.setdefault(name.rpartition("?versionId=")[0] or name, []).append(name)
+        record_acts(settings, actor, _acts(settings, holds, why, places, _held_places(settings, [], list(places))))
         holds.unrecorded = {}
         _keep(register, holds)
 
 
-def _acts(settings: Settings, holds: Holds, why: str) -> Iterator[Act]:
+def _held_places(settings: Settings, conversations: Sequence[str], places: Sequence[str]) -> list[_HeldPlace]:
+    with every_night(settings) as con:
+        bound = {"conversations": conversations, "places": places}
+        return con.execute(query("matters/held_places"), bound).fetchall()
+
+
+def _acts(
+    settings: Settings, holds: Holds, why: str, names: Mapping[str, Sequence[str]], found: Iterable[_HeldPlace]
+) -> Iterator[Act]:
+    """`names`: place → what was held or released there; `found`: places with the recordings that they are of."""
     cuts: Counter[tuple[str, _Done, datetime]] = Counter()
-    places: dict[str, list[str]] = {}
     for name, (done, at) in holds.unrecorded.items():
         if (cut := _NIGHT_OF_CUT.search(name)) is not None:
             cuts[cut[1], done, at] += 1
-        else:
-            places.setdefault(name.rpartition("?versionId=")[0] or name, []).append(name)
     for (of_cut, done, at), number in cuts.items():
         what = f"files of the night's cuts: {number} versions"
         yield Act(date.fromisoformat(of_cut), done, what, why, "S3 legal hold", settings.publish_url, occurred_at=at)
-    with analyst_database(settings) as con:
-        found = con.execute(query("matters/held_recordings"), {"places": list(places)}).fetchall()
     for place, night, conversation, recording in found:
-        for name in places[place]:
+        for name in names[place]:
             done, at = holds.unrecorded[name]
             at_vendor = name == conversation
             what = "the vendor's recordings of the conversation" if at_vendor else "version of an exported object"
@@ -329,9 +338,18 @@ def _objects_of(items: Any) -> list[dict[str, Any]]:
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
-def _objects(client: S3Client, settings: Settings, recordings: Iterable[Recording]) -> tuple[set[str], dict[str, str]]:
+def _exported(settings: Settings, recordings: Iterable[Recording]) -> set[str]:
+    """Every key of their audio and sidecars that was ever listed: versions of deleted objects are held, too."""
+    keys = {item.key for item in recordings}
+    found = _held_places(settings, sorted({conversation for conversation, _ in keys}), [])
+    return {place for place, _, *key in found if tuple(key) in keys and place.startswith("s3://")}
+
+
+def _objects(
+    client: S3Client, settings: Settings, recordings: Iterable[Recording], exported: Iterable[str]
+) -> tuple[set[str], dict[str, str]]:
     """Every version of audio, sidecars and cuts; and objects in buckets without Object Lock, which cannot be held."""
-    places = {uri for item in recordings for uri in (item.object_uri, item.sidecar_uri) if uri}
+    places = set(exported)
     if settings.publish_url:
         places |= {f"{settings.publish_url.rstrip('/')}/cuts/date={night}/" for night in {r.night for r in recordings}}
     locked: dict[str, str | None] = {}

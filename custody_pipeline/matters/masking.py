@@ -83,9 +83,9 @@ def _tags(mask: Mask, mapping: TagMapping, row: Mapping[str, str | None], repeat
     """Columns with a tag that is withheld or repeats a withheld value; and the JSON object of all tags."""
     known = {tag.output_column: tag for tag in mapping.columns}
     marked = {name for tag in mapping.columns if tag.pii for name in tag.names}
-    harmless = {name for tag in mapping.columns for name in tag.names} - marked
-    # Variants of one key are withheld together.
-    wanted = {plain(key) for key in mask.tags} if isinstance(mask.tags, tuple) else set()
+    # The mapping knows a part of a tag that it reads by a path.
+    harmless = {name for tag in mapping.columns if tag.path is None for name in tag.names} - marked
+    wanted = _wanted(mask, mapping)
 
     def is_out(value: object, keys: Iterable[str], *, is_pii: bool) -> bool:
         if isinstance(mask.tags, tuple):
@@ -102,10 +102,28 @@ def _tags(mask: Mask, mapping: TagMapping, row: Mapping[str, str | None], repeat
         if is_unknown or is_out(value, tag.names if tag else (), is_pii=tag is not None and tag.pii):
             found[name] = WITHHELD
     tags = json.loads(row.get("custom_data") or "{}")
-    left = {key: WITHHELD if is_out(value, [key], is_pii=key not in harmless) else value for key, value in tags.items()}
+    left = {
+        # The platform puts `context.` before the keys of web chats.
+        key: WITHHELD if is_out(value, [key, key.removeprefix("context.")], is_pii=key not in harmless) else value
+        for key, value in tags.items()
+    }
     if left != tags:
         found["custom_data"] = json.dumps(left, ensure_ascii=False)
     return found
+
+
+def _wanted(mask: Mask, mapping: TagMapping) -> set[str]:
+    """The listed keys, without case and dashes, and every key of a tag that the list names by a key or its column."""
+    listed = {plain(key) for key in mask.tags} if isinstance(mask.tags, tuple) else set()
+    named = (tag for tag in mapping.columns if not listed.isdisjoint(map(plain, (tag.column, *tag.names))))
+    return listed | {plain(name) for tag in named for name in tag.names}
+
+
+def unknown_keys(mask: Mask, mapping: TagMapping, seen: Iterable[str]) -> tuple[str, ...]:
+    """Listed keys that neither a tag of the collected nights (`seen`) nor the mapping has."""
+    known = {plain(form) for key in seen for form in (key, key.removeprefix("context."))}
+    known |= {plain(name) for tag in mapping.columns for name in (tag.column, *tag.names)}
+    return tuple(key for key in mask.tags or () if plain(key) not in known) if isinstance(mask.tags, tuple) else ()
 
 
 def _number(mask: Mask, number: str | None) -> str:

@@ -72,6 +72,7 @@ def report_html(
         asked=len(asked),
         asked_until=min((standing.listened_until[night] for night in asked), default=None),
         saturated=standing.saturated,
+        not_known=standing.not_known,
         too_late=standing.excluded_too_late,
         rows=rows,
         more_rows=max(0, account[0][1] - len(rows)) if rows else 0,

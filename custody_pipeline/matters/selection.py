@@ -18,6 +18,8 @@ import msgspec
 import orjson
 
 from custody_pipeline.matters.matter import Matter, bare_number, digits_of
+from custody_pipeline.models.mapping import plain
+from custody_pipeline.models.reasons import REASONS
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
@@ -97,6 +99,7 @@ class Found:
         repeated: lines of the list that repeat an id.
         strangers: agents of the matter file that no collected night has.
         unseen_tags: keys of its tag conditions that no collected night has.
+        variants: other spellings of these keys, whose tags the conditions do not find.
     """
 
     recordings: Recordings
@@ -106,6 +109,7 @@ class Found:
     repeated: int = 0
     strangers: tuple[str, ...] = ()
     unseen_tags: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
 
     @property
     def produced(self) -> Iterator[Recording]:
@@ -124,36 +128,14 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: boo
         SettingsError: the SQL condition is refused.
     """
     selection = matter.selection
-    begin, end = matter.window()
-    whole, ends = _digits(selection.numbers)
-    media = [kind for name in selection.media for kind in ((name, "audio") if name == "call" else (name,))]
-    agents, strangers = _agents(con, selection.agents)
-    bound: dict[str, Any] = {
-        "ids": list(selection.ids.ids) if selection.ids else [],
-        "by_id": selection.ids is not None,
-        "first_moment": begin,
-        "end_moment": end,
-        "agents": agents,
-        "queues": [queue.lower() for queue in selection.queues],
-        "media": media,
-        "unknown_kinds": unknown_kinds,
-        "whole": whole,
-        "ends": ends,
-        "tags": [{"pointer": _pointer(tag.key), "how": tag.how, "wanted": tag.value} for tag in selection.tags],
-    }
-    divisions = "true"
-    if selection.divisions:
-        if not table_columns(con, "custody.divisions"):
-            raise SettingsError(f"{matter.path}: divisions: no collected night has them; run a night first")
-        divisions, bound["divisions"] = _DIVISIONS, [division.lower() for division in selection.divisions]
+    rows, bound = _rows(con, matter, unknown_kinds=unknown_kinds)
     sql = f"""
         SELECT partition_date, conversation_id, recording_id,
             CASE WHEN lower(media_subtype) = 'screen' THEN 'screen'
                 ELSE replace(lower(coalesce(media_type, '')), 'audio', 'call') END,
             media_sha256, object_uri, sidecar_uri, coalesce(row_sha256, ''), coalesce(custody_status, ''),
             coalesce(gap_reasons, [])
-        FROM ({query("matters/selected")}) AS c
-        WHERE ({divisions}) AND ({_condition(con, matter)})
+        FROM ({rows})
         ORDER BY conversation_start NULLS LAST, conversation_id, recording_start NULLS LAST, recording_id
     """
     numbered = list(enumerate(matter.exclusions))
@@ -172,15 +154,64 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: boo
     found = Recordings(recordings())
     missing = [name for name in bound["ids"] if name not in used]
     known = set(con.execute(query("matters/known_ids"), {"ids": missing}).fetchall() if missing else ())
+    unseen, variants = _spelled(con, [tag.key for tag in selection.tags])
     return Found(
         found,
         tuple(name for name in missing if (name,) not in known),
         tuple(name for name in missing if (name,) in known),
         tuple(name for name in excluded if name not in used),
         selection.ids.repeated if selection.ids else 0,
-        strangers,
-        _unseen(con, [tag.key for tag in selection.tags]),
+        _agents(con, selection.agents)[1],
+        unseen,
+        variants,
     )
+
+
+def not_known(con: duckdb.DuckDBPyConnection, matter: Matter) -> tuple[int, int]:
+    """Recordings that may belong to a matter besides those that `select` finds, and how many may still be read.
+
+    No document of them could be read, so nothing tells agents, queues, divisions, numbers or tags. Call `select` first.
+    """
+    of_documents = [reason.code for reason in REASONS if "tags" in reason.explains and reason.recoverable != "no"]
+    counts = []
+    for or_unread in (True, False):
+        rows, bound = _rows(con, matter, or_unread=or_unread)
+        sql = f"SELECT count(*), count(*) FILTER (list_has_any(gap_reasons, $codes)) FROM ({rows}) WHERE is_unread"
+        counts.append(con.execute(sql, bound | {"codes": of_documents}).fetchall()[0])
+    (all_unread, all_coming), (found, coming) = counts
+    return all_unread - found, all_coming - coming
+
+
+def _rows(
+    con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: bool = True, or_unread: bool = False
+) -> tuple[str, dict[str, Any]]:
+    """The query for a matter's rows, and its parameters. `or_unread`: also those that `not_known` counts."""
+    selection = matter.selection
+    begin, end = matter.window()
+    whole, ends = _digits(selection.numbers)
+    media = [kind for name in selection.media for kind in ((name, "audio") if name == "call" else (name,))]
+    bound: dict[str, Any] = {
+        "ids": list(selection.ids.ids) if selection.ids else [],
+        "by_id": selection.ids is not None,
+        "first_moment": begin,
+        "end_moment": end,
+        "agents": _agents(con, selection.agents)[0],
+        "queues": [queue.lower() for queue in selection.queues],
+        "media": media,
+        "unknown_kinds": unknown_kinds,
+        "whole": whole,
+        "ends": ends,
+        "tags": [{"pointer": _pointer(tag.key), "how": tag.how, "wanted": tag.value} for tag in selection.tags],
+        "or_unread": or_unread,
+    }
+    divisions = "true"
+    if selection.divisions:
+        if not table_columns(con, "custody.divisions"):
+            raise SettingsError(f"{matter.path}: divisions: no collected night has them; run a night first")
+        divisions, bound["divisions"] = _DIVISIONS, [division.lower() for division in selection.divisions]
+    perhaps = "$or_unread AND is_unread"
+    where = f"(({divisions}) OR ({perhaps})) AND coalesce(({_condition(con, matter)}), {perhaps})"
+    return f"FROM ({query('matters/selected')}) AS c WHERE {where}", bound
 
 
 def agent_names(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:
@@ -209,13 +240,20 @@ def _agents(con: duckdb.DuckDBPyConnection, wanted: tuple[str, ...]) -> tuple[li
     return sorted(ids), strangers
 
 
-def _unseen(con: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[str, ...]:
-    """Which of the keys no participant of any collected night has, in these letters."""
-    if not keys or not table_columns(con, "custody.custom_data"):  # an erasure selects among recordings alone
-        return ()
-    sql = "SELECT DISTINCT tag_key FROM custody.custom_data WHERE list_contains($keys, tag_key)"
-    seen = {key for (key,) in con.execute(sql, {"keys": keys}).fetchall()}
-    return tuple(key for key in keys if key not in seen)
+def tag_keys(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Every key of a tag of the collected nights."""
+    if not table_columns(con, "custody.custom_data"):  # an erasure selects among recordings alone
+        return []
+    return [key for (key,) in con.execute("SELECT DISTINCT tag_key FROM custody.custom_data ORDER BY ALL").fetchall()]
+
+
+def _spelled(con: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which of the keys no participant of any collected night has, in these letters; and keys that differ in them."""
+    if not keys:
+        return (), ()
+    seen, alike = tag_keys(con), {plain(key) for key in keys}
+    variants = (key for key in seen if key not in keys and plain(key) in alike)
+    return tuple(key for key in keys if key not in seen), tuple(variants)
 
 
 def _digits(numbers: Iterable[str]) -> tuple[list[str], list[str]]:

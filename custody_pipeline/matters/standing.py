@@ -14,11 +14,13 @@ from typing import Any
 
 import duckdb
 
-from custody_pipeline.fleet.overview import analyst_database
+from custody_pipeline.fleet.overview import every_night
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.matters.masking import unknown_keys
 from custody_pipeline.matters.matter import Mask, Matter
 from custody_pipeline.matters.register import Register, open_matter, register_of
-from custody_pipeline.matters.selection import Found, Recordings, select
+from custody_pipeline.matters.selection import Found, Recordings, not_known, select, tag_keys
+from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.reasons import OF_AUDIO
 from custody_pipeline.models.run import LAG_HOURS, RECHECK_DAYS
 from custody_pipeline.settings import Settings
@@ -94,7 +96,7 @@ class Standing:
     Attributes:
         nights: those of the dates and those of the recordings, oldest first.
         gaps: by reason, the most frequent first.
-        changed: nights that got a new revision since the last look.
+        changed: nights that are new, or got a new revision, since the last look.
         produced: recordings of earlier productions.
         accesses: acts at the vendor on recordings of the selection, by the vendor's audits, without our own collection.
         listened_until: nights whose audits were read → until when; nights that are not in it were not asked.
@@ -103,6 +105,9 @@ class Standing:
         excluded_too_late: control numbers of recordings that are excluded now and were produced before.
         proofs: conversation and recording → the documents and objects that prove why it has no audio, as a text.
         to_come: number of nights of the dates that have not ended.
+        not_known: number of recordings of which no document tells whether they belong to it; `not_known_coming`: of
+            those of which one may still be read.
+        unseen_masks: keys that the mask names and no collected night has.
     """
 
     found: Found
@@ -117,11 +122,14 @@ class Standing:
     excluded_too_late: tuple[str, ...] = ()
     proofs: Mapping[tuple[str, str], str] = field(default_factory=dict)
     to_come: int = 0
+    not_known: int = 0
+    not_known_coming: int = 0
+    unseen_masks: tuple[str, ...] = ()
 
     @property
     def saturated(self) -> bool:
         """Whether all gaps are final: not if the selection finds nothing, or if its dates have not ended."""
-        if not self.found.recordings or self.to_come:
+        if not self.found.recordings or self.to_come or self.not_known_coming:
             return False
         return not any(night.command for night in self.nights) and not any(gap.recoverable for gap in self.gaps)
 
@@ -137,6 +145,10 @@ class Standing:
             "excluded_unmatched": list(self.found.excluded_unmatched),
             "agents_unmatched": list(self.found.strangers),
             "tags_unmatched": list(self.found.unseen_tags),
+            "tag_variants": list(self.found.variants),
+            "masks_unmatched": list(self.unseen_masks),
+            "not_known": self.not_known,
+            "not_known_coming": self.not_known_coming,
             "repeated": self.found.repeated,
             "excluded_too_late": list(self.excluded_too_late),
             "produced": self.produced,
@@ -193,22 +205,25 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         found = Found(Recordings(), ids.ids if ids else (), repeated=ids.repeated if ids else 0)
         nights = tuple(Night(night, "missing", "not_established", {}, 0, None) for night in of_dates)
         return Standing(found, nights, (), (), 0, 0, to_come=to_come)
-    with analyst_database(settings) as con:
-        found = select(con, matter)
+    with every_night(settings) as con:
+        found, (unread, coming) = select(con, matter), not_known(con, matter)
+        unseen_masks = (
+            unknown_keys(matter.mask, load_mapping(settings.mapping_path), tag_keys(con)) if matter.mask else ()
+        )
         nights = tuple(_nights(con, of_dates, found))
         _ask(con, found)
         gaps = _gaps(con)
         accesses, listened_until = _accesses(con)
         until, proofs = _of_each(con, query("matters/deadlines")), _of_each(con, query("matters/proofs"))
     looked = next((event for event in reversed(register.events()) if event["what"] == "looked"), None)
-    before = looked["revisions"] if looked else {}
+    before = looked["revisions"] if looked else revisions(nights)
     produced = {item.key: item.row_sha256 for item in register.produced()}
     excluded = {item.key for item in found.recordings if item.excluded}
     return Standing(
         found,
         nights,
         gaps,
-        tuple(night.night for night in nights if before.get(str(night.night), night.revision) != night.revision),
+        tuple(night.night for night in nights if before.get(str(night.night)) != night.revision),
         len(produced),
         sum(item.media_sha256 is not None and produced.get(item.key) != item.row_sha256 for item in found.produced),
         accesses,
@@ -217,12 +232,15 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         tuple(item.control for item in register.produced() if item.key in excluded),
         proofs,
         to_come,
+        unread,
+        coming,
+        unseen_masks,
     )
 
 
-def revisions(standing: Standing) -> dict[str, int | None]:
+def revisions(nights: Iterable[Night]) -> dict[str, int | None]:
     """Night → revision, to be noted with a look."""
-    return {str(night.night): night.revision for night in standing.nights}
+    return {str(night.night): night.revision for night in nights}
 
 
 def criteria(matter: Matter) -> list[tuple[str, str]]:

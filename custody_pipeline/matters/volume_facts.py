@@ -164,6 +164,7 @@ def write_statement(
         "account": dict(account),
         "exceptions": exceptions,
         "unmatched": len(standing.found.unmatched),
+        "not_known": standing.not_known,
         "masked": None if matter.mask is None else asdict(matter.mask),
         "supersedes": {item.control: item.supersedes for item in volume.recordings if item.supersedes},
         "signed_list": LIST,

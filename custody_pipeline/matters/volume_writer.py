@@ -27,7 +27,7 @@ from custody_pipeline.evidence.cut.proof import Prover
 from custody_pipeline.evidence.log.checkpoint import Head
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
 from custody_pipeline.evidence.package.volume_tables import EVIDENCE
-from custody_pipeline.fleet.overview import analyst_database, is_packaged, overview, record_acts
+from custody_pipeline.fleet.overview import every_night, is_packaged, overview, record_acts
 from custody_pipeline.io.process import give_back
 from custody_pipeline.matters import production_tables
 from custody_pipeline.matters.listening import ListeningError, listening_copies, write_listening_copies
@@ -180,7 +180,7 @@ class VolumeWriter:
         """
         settings, matter, volume = self.settings, self.matter, self.volume
         reader = open_target(settings, self.target)
-        with analyst_database(settings) as con:
+        with every_night(settings) as con:
             names_of = agent_names(con)
         prover = Prover(reader, public_keys(settings, []))
         mapping = load_mapping(settings.mapping_path) if matter.mask else None

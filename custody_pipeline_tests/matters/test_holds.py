@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from unittest.mock import Mock
 
 import pytest
@@ -218,7 +219,22 @@ def test_a_hold_and_a_release_are_custody_events_also_when_they_were_killed_befo
     assert night.server.world.protected == set()
 
 
-def test_every_version_is_held_where_the_bucket_has_object_lock_and_an_older_hold_is_left(night: Published) -> None:
+def test_what_is_left_of_deleted_audio_is_held_too(night: Published) -> None:
+    lost = next(row for row in night.rows if row["media_state"] == "removed")
+    with Warehouse(night.settings).open(read_only=True) as con:
+        where = "SELECT DISTINCT where_at FROM custody.custody_events WHERE recording_id = ? AND action = 'exported'"
+        ((version,),) = con.execute(where, [lost["recording_id"]]).fetchall()
+    night.matter("lost", f"  ids: ['{lost['recording_id']}']")
+    told = json.loads(custody("hold", "lost", "--apply", "--json").stdout)
+    custody("release", "lost", "--apply")
+    assert lost["object_uri"] is None
+    assert "no Object Lock" in told["failed"][version.partition("?")[0]]
+
+
+def test_every_version_is_held_where_the_bucket_has_object_lock_and_an_older_hold_is_left(
+    night: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holds, "_exported", lambda *_: {"s3://locked/a.opus"})
     client = s3_client(night.settings)
     client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
     first, second = (client.put_object(Bucket="locked", Key="a.opus", Body=data)["VersionId"] for data in (b"1", b"2"))
@@ -255,6 +271,7 @@ def test_where_nobody_may_see_earlier_holds_one_is_written_down_before_it_is_set
     register, actor = register_of(settings, "unseen"), Actor.of(settings)
     asked = _recordings(night, "s3://unseen/a.opus")
 
+    monkeypatch.setattr(holds, "_exported", lambda *_: {"s3://unseen/a.opus"})
     monkeypatch.setattr(holds, "_before", lambda *_: holds.UNSEEN)
     with monkeypatch.context() as patched:
         patched.setattr(holds, "_legal_hold", Mock(side_effect=KeyboardInterrupt))

@@ -16,7 +16,7 @@ from custody_pipeline.cli.main import app
 from custody_pipeline.evidence.cut.proof import Prover, read_commitment
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
 from custody_pipeline.evidence.verify.codes import Severity
-from custody_pipeline.matters.masking import WITHHELD, of_one_matter, shown
+from custody_pipeline.matters.masking import WITHHELD, of_one_matter, shown, unknown_keys
 from custody_pipeline.matters.matter import Mask
 from custody_pipeline.matters.matter_file import load_matter
 from custody_pipeline.matters.production_tables import CUSTODY_LOG
@@ -90,6 +90,35 @@ def test_a_tag_is_withheld_whole_if_one_column_of_it_is_marked() -> None:
     assert found is not None
     assert json.loads(found.row["custom_data"] or "") == {"Case": WITHHELD}
     assert (found.row["custom_data_ssn"], found.row["custom_data_case"]) == (WITHHELD, "7")
+
+
+def test_a_list_withholds_every_key_of_a_tag_that_it_names_by_a_key_or_a_column() -> None:
+    columns = (
+        MappedTag("ssn", "SSN", aliases=("Social",), prefixes=("chat.",)),
+        MappedTag("case_id", "Case", path="$.id"),
+    )
+    mapping = TagMapping(Path("mapping.yaml"), "", columns)
+    tags = {"Case": "{id,name}", "Note": "n", "Social": "1", "chat.SSN": "1", "context.Note": "n"}
+    row = {"custom_data": json.dumps(tags), "custom_data_ssn": "1", "custom_data_case_id": "7"}
+    for listed, keys, column in (
+        ("ssn", {"Social", "chat.SSN"}, "custom_data_ssn"),
+        ("Case ID", {"Case"}, "custom_data_case_id"),
+        ("note", {"Note", "context.Note"}, None),
+    ):
+        found = shown(Mask(tags=(listed,)), mapping, row)
+        assert found is not None
+        assert {key for key, value in json.loads(found.row["custom_data"] or "").items() if value == WITHHELD} == keys
+        assert {name for name, value in found.row.items() if value == WITHHELD} == ({column} if column else set())
+    # The mapping knows no more of a tag than what a path reaches.
+    found = shown(Mask(tags="pii"), mapping, row)
+    assert found is not None
+    assert json.loads(found.row["custom_data"] or "")["Case"] == WITHHELD
+    assert found.row["custom_data_case_id"] == "7"
+    mask = Mask(tags=("Sumary", "note", "CASE-ID"))
+    assert (unknown_keys(mask, mapping, ["context.Note"]), unknown_keys(Mask(tags="pii"), mapping, [])) == (
+        ("Sumary",),
+        (),
+    )
 
 
 def test_a_record_without_anything_to_withhold_goes_out_whole() -> None:
@@ -178,6 +207,13 @@ def test_a_producer_who_signs_something_else_is_found_out(
     sign_production(folder, signers)
     report = verify(night, folder)
     assert (report.status, code in {finding.code for finding in report.findings}) == (1, True)
+
+
+def test_a_masked_tag_that_no_night_has_is_named(night: Published) -> None:
+    night.matter("misspelt", "  where: 1 = 1", "mask: {tags: [Sumary, legal_hold]}")
+    told = CliRunner().invoke(app, ["matter", "show", "misspelt"]).stdout
+    assert "Sumary: a masked tag that no collected night has" in told
+    assert told.count("masked tag") == 1
 
 
 def test_a_matter_that_masks_makes_no_package_of_whole_records(night: Published, tmp_path: Path) -> None:

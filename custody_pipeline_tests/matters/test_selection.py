@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -15,12 +17,15 @@ from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.matter_file import load_matter
 from custody_pipeline.matters.register import register_of
-from custody_pipeline.matters.selection import Found, Recordings, _agents, agent_names, select
+from custody_pipeline.matters.selection import Found, Recordings, _agents, agent_names, not_known, select
 from custody_pipeline.matters.standing import Night, Standing, revisions, standing
 from custody_pipeline.settings import SettingsError
+from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.ledger import Actor
+from custody_pipeline.warehouse.snapshot import leave_out, snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline_tests.matters.conftest import NIGHT, Published
+from custody_pipeline_tests.matters.test_found_recordings import recording
 
 pytestmark = pytest.mark.server
 
@@ -59,12 +64,14 @@ def test_tags_and_numbers_join_no_rows_of_the_nights() -> None:
         con.execute(
             "CREATE SCHEMA custody; CREATE TABLE custody.chain_of_custody (conversation_id VARCHAR, "
             "recording_id VARCHAR, partition_date DATE, conversation_start TIMESTAMP, user_ids VARCHAR[], "
+            "custom_data_state VARCHAR, conversation_sha256 VARCHAR, gap_reasons VARCHAR[], "
             "queue_ids VARCHAR[], queue_names VARCHAR[], media_type VARCHAR, media_subtype VARCHAR, ani VARCHAR, "
             "dnis VARCHAR, custom_data JSON)"
         )
         bound = {key: list[str]() for key in ("ids", "agents", "queues", "media")} | {
             "by_id": False,
             "unknown_kinds": True,
+            "or_unread": False,
             "first_moment": None,
             "end_moment": None,
             "whole": ["15550100"],
@@ -114,7 +121,8 @@ def test_a_matter_finds_lost_recordings_of_an_unknown_kind(
             CREATE TABLE custody.chain_of_custody AS
             SELECT 'c' AS conversation_id, r.*, NULL::DATE AS partition_date, NULL::TIMESTAMP AS conversation_start,
                 []::VARCHAR[] AS user_ids, []::VARCHAR[] AS queue_ids, []::VARCHAR[] AS queue_names, '' AS ani,
-                '' AS dnis, '{}'::JSON AS custom_data
+                '' AS dnis, '{}'::JSON AS custom_data, 'present' AS custom_data_state,
+                '' AS conversation_sha256, []::VARCHAR[] AS gap_reasons
             FROM (
                 VALUES ('audio', 'Call', 'Trunk'), ('email', 'Email', NULL), ('screen:p1', NULL, NULL),
                     ('session:s1', NULL, NULL)
@@ -123,7 +131,9 @@ def test_a_matter_finds_lost_recordings_of_an_unknown_kind(
         )
         nothing = {key: list[str]() for key in ("ids", "agents", "queues", "whole", "ends", "tags")}
         bound = nothing | {"by_id": False, "first_moment": None, "end_moment": None, "media": [media]}
-        found = con.execute(query("matters/selected"), bound | {"unknown_kinds": unknown_kinds}).fetchall()
+        found = con.execute(
+            query("matters/selected"), bound | {"unknown_kinds": unknown_kinds, "or_unread": False}
+        ).fetchall()
     assert [row[1] for row in found] == recordings
 
 
@@ -153,16 +163,84 @@ def test_a_recording_whose_start_nothing_tells_is_found_if_its_night_may_be_of_t
             CREATE TABLE custody.chain_of_custody AS
             SELECT 'c' AS conversation_id, DATE '2026-11-02' AS partition_date, []::VARCHAR[] AS user_ids,
                 []::VARCHAR[] AS queue_ids, []::VARCHAR[] AS queue_names, '' AS ani, '' AS dnis,
-                '{}'::JSON AS custom_data, 'Call' AS media_type, NULL::VARCHAR AS media_subtype, r.*
+                '{}'::JSON AS custom_data, 'present' AS custom_data_state, '' AS conversation_sha256,
+                []::VARCHAR[] AS gap_reasons, 'Call' AS media_type, NULL::VARCHAR AS media_subtype, r.*
             FROM (
                 VALUES ('known', TIMESTAMP '2026-11-02 23:30'), ('unknown', NULL)
             ) AS r (recording_id, conversation_start)
             """
         )
         nothing = {key: list[str]() for key in ("ids", "agents", "queues", "media", "whole", "ends", "tags")}
-        bound = nothing | {"by_id": False, "unknown_kinds": True, "first_moment": first, "end_moment": end}
+        bound = nothing | {
+            "by_id": False,
+            "unknown_kinds": True,
+            "or_unread": False,
+            "first_moment": first,
+            "end_moment": end,
+        }
         rows = con.execute(f"SELECT recording_id FROM ({query('matters/selected')})", bound).fetchall()
     assert sorted(name for (name,) in rows) == found
+
+
+@pytest.mark.parametrize(
+    "select", ["  tags: [Legal-Hold is set]", "  numbers: ['+15550100']", "  queues: [Claims]", "  where: ani = '1'"]
+)
+def test_recordings_of_which_no_document_tells_whether_they_belong_to_it_are_counted(
+    night: Published, select: str
+) -> None:
+    matter = night.matter("unread", select)
+    with duckdb.connect() as con:
+        con.execute(
+            """
+            CREATE SCHEMA custody;
+            CREATE TABLE custody.chain_of_custody AS
+            SELECT 'c' AS conversation_id, NULL::DATE AS partition_date, NULL::TIMESTAMP AS conversation_start,
+                NULL::VARCHAR[] AS queue_ids, NULL::VARCHAR[] AS queue_names, 'Call' AS media_type,
+                NULL::VARCHAR AS media_subtype, NULL::VARCHAR AS ani, NULL::VARCHAR AS dnis, r.*
+            FROM (
+                VALUES ('forbidden', 'unavailable', NULL, NULL, ['u2'], ['CONVERSATION_FORBIDDEN']),
+                    ('captured', 'present', NULL, '{"a": "b"}', [], ['CONVERSATION_NOT_FOUND']),
+                    ('read', 'empty', 'd1', '{}', ['u1'], ['TAG_NEVER_SET']),
+                    ('erased', 'unavailable', NULL, NULL, NULL, ['ERASED'])
+            ) AS r (recording_id, custom_data_state, conversation_sha256, custom_data, user_ids, gap_reasons)
+            """
+        )
+        assert not_known(con, matter) == (3, 1)
+        # The sidecar of one of them tells its agent.
+        assert not_known(con, night.matter("unread", "  agents: [u1]")) == (2, 0)
+        assert not_known(con, night.matter("unread", "  ids: [c]")) == (0, 0)
+
+
+def test_what_may_still_be_read_leaves_a_matter_open_and_is_told() -> None:
+    known = Night(NIGHT, "final", "established", {}, 0, 1)
+    found = Standing(Found(Recordings([recording(1)])), (known,), (), (), 0, 0)
+    assert found.saturated
+    assert not replace(found, not_known=2, not_known_coming=1).saturated
+    assert replace(found, not_known=2).saturated
+
+
+def test_a_night_that_retention_leaves_out_of_the_snapshot_is_found_held_and_packed(
+    night: Published, tmp_path: Path
+) -> None:
+    run = CliRunner().invoke
+    night.matter("left-out", "  where: 1 = 1")
+    before = json.loads(run(app, ["matter", "show", "left-out", "--json"]).stdout)
+    leave_out(night.settings, [NIGHT])
+    try:
+        with Warehouse(night.settings).open() as con:
+            snapshot_for_analysts(con, night.settings)
+        with analyst_database(night.settings) as con:
+            assert con.execute("SELECT count(*) FROM custody.chain_of_custody").fetchall() == [(0,)]
+        assert json.loads(run(app, ["matter", "show", "left-out", "--json"]).stdout) == before
+        held = json.loads(run(app, ["matter", "hold", "left-out", "--apply", "--json"]).stdout)
+        assert held["conversations"] == len(night.server.world.protected) > 0
+        run(app, ["matter", "release", "left-out", "--apply"])
+        packed = ["package", "--conversation", night.whole()[0]["conversation_id"], "--to", str(tmp_path / "p")]
+        assert run(app, [*packed, "--reason", "request 4"]).exit_code == 0
+    finally:
+        (night.settings.home / "retention/snapshot.json").unlink()
+        with Warehouse(night.settings).open() as con:
+            snapshot_for_analysts(con, night.settings)
 
 
 def test_the_standing_counts_nights_that_are_not_established() -> None:
@@ -215,7 +293,8 @@ def test_tag_conditions_hold_for_each_tag(night: Published) -> None:
     assert (there | missing, there & missing) == (keys(find(night, "  where: 1 = 1")), set())
     # Another spelling is another tag: it is told, as it finds nothing, or everything.
     found = find(night, "  tags: [Matter-Number is set, matter-number is missing]")
-    assert (keys(found), found.unseen_tags) == (there, ("matter-number",))
+    assert (keys(found), found.unseen_tags, found.variants) == (there, ("matter-number",), ())
+    assert find(night, "  tags: [matter-number is missing]").variants == ("Matter-Number",)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +325,12 @@ def test_how_a_matter_stands(night: Published) -> None:
     assert (never.recoverable, never.recordings > 0) == (0, True)
     assert not found.saturated
     assert found.remaining == len(night.whole())
-    register_of(night.settings, "stands").note(Actor.of(None), "looked", revisions={**revisions(found), str(NIGHT): 0})
+    register_of(night.settings, "stands").note(
+        Actor.of(None), "looked", revisions={**revisions(found.nights), str(NIGHT): 0}
+    )
+    assert standing(night.settings, matter, register_of(night.settings, "stands")).changed == (NIGHT,)
+    # A night that the matter had nothing of at the last look is new.
+    register_of(night.settings, "stands").note(Actor.of(None), "looked", revisions={})
     assert standing(night.settings, matter, register_of(night.settings, "stands")).changed == (NIGHT,)
 
 

@@ -1,12 +1,19 @@
 -- Rows of `chain_of_custody` that a matter selects by ids, dates, agents, queues, media, numbers and tags. An empty
--- list is no condition. A number in `$whole` must be the whole number, one in `$ends` may be the end of a number.
+-- list is no condition. A number in `$whole` must be the whole number, one in `$ends` may be the end of a number. With
+-- `$or_unread`, also recordings of which no document tells agents, queues, numbers or tags.
 WITH asked AS (SELECT unnest($ids::VARCHAR[]) AS id),
 
 candidates AS (
     SELECT *,
         list_transform([ani, dnis], lambda number: ltrim(regexp_replace(
             regexp_replace(regexp_replace(coalesce(number, ''), '[@;].*$', ''), '^[a-zA-Z]+:', ''), '[^0-9]', '', 'g'
-        ), '0')) AS called_digits
+        ), '0')) AS called_digits,
+        custom_data_state = 'unavailable' OR (
+            -- Tags may be known from an earlier load or live capture; numbers, queues and agents are not.
+            conversation_sha256 IS NULL AND list_has_any(
+                gap_reasons, ['CONVERSATION_FETCH_FAILED', 'CONVERSATION_FORBIDDEN', 'CONVERSATION_NOT_FOUND']
+            )
+        ) AS is_unread
     FROM custody.chain_of_custody
 )
 
@@ -17,8 +24,9 @@ WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(r
     AND ($first_moment::TIMESTAMP IS NULL
         OR coalesce(conversation_start >= $first_moment, partition_date + INTERVAL 1 DAY > $first_moment))
     AND ($end_moment::TIMESTAMP IS NULL OR coalesce(conversation_start, partition_date) < $end_moment)
-    AND (len($agents::VARCHAR[]) = 0 OR list_has_any(list_transform(user_ids, lambda id: lower(id)), $agents))
-    AND (len($queues::VARCHAR[]) = 0 OR list_has_any(
+    AND (len($agents::VARCHAR[]) = 0 OR list_has_any(list_transform(user_ids, lambda id: lower(id)), $agents)
+        OR ($or_unread AND is_unread AND coalesce(len(user_ids), 0) = 0))  -- a sidecar tells them as well
+    AND (len($queues::VARCHAR[]) = 0 OR ($or_unread AND is_unread) OR list_has_any(
         list_transform(coalesce(queue_ids, []) || coalesce(queue_names, []), lambda queue: lower(queue)), $queues
     ))
     -- With `$unknown_kinds`, also recordings whose kind nothing tells: what is missing has no document.
@@ -26,10 +34,11 @@ WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(r
         WHEN lower(media_subtype) = 'screen' OR ($unknown_kinds AND starts_with(recording_id, 'screen:')) THEN 'screen'
         ELSE lower(media_type)
     END), $unknown_kinds AND media_type IS NULL))
-    AND (len($whole::VARCHAR[]) + len($ends::VARCHAR[]) = 0 OR list_has_any(called_digits, $whole) OR len(list_filter(
-        $ends, lambda digits: suffix(called_digits[1], digits) OR suffix(called_digits[2], digits)
-    )) > 0)
-    AND len(list_filter(
+    AND (len($whole::VARCHAR[]) + len($ends::VARCHAR[]) = 0 OR ($or_unread AND is_unread)
+        OR list_has_any(called_digits, $whole) OR len(list_filter(
+            $ends, lambda digits: suffix(called_digits[1], digits) OR suffix(called_digits[2], digits)
+        )) > 0)
+    AND (($or_unread AND is_unread) OR len(list_filter(
         $tags::STRUCT(pointer VARCHAR, how VARCHAR, wanted VARCHAR)[],
         lambda tag: NOT coalesce(CASE tag.how
             WHEN '=' THEN json_extract_string(custom_data, tag.pointer) = tag.wanted
@@ -37,4 +46,4 @@ WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(r
             WHEN 'is set' THEN json_extract_string(custom_data, tag.pointer) IS NOT NULL
             ELSE json_extract_string(custom_data, tag.pointer) IS NULL
         END, false)
-    )) = 0
+    )) = 0)
