@@ -111,8 +111,8 @@ class SealedNight:
 
     def _look(self, cut: Cut, file: CutFile, ids: Set[str], scratch: Path, held: dict[str, bool]) -> Holding | None:
         inner = original_path(file.path)
-        # A page shows data of the night's tables.
-        table = cuts.TABLE.partition(".")[0] if inner.startswith(cuts.REPORT) else inner.partition(".")[0]
+        # A page shows data of the night's tables. Remains of a table of the same name are of an earlier revision.
+        table = (cuts.TABLE if inner.startswith(cuts.REPORT) else file.path).partition(".")[0]
         if is_derived(inner) and inner != cuts.TABLE:
             return Holding(cut, file, None) if held.get(table) else None
         local, rest = scratch / "file", scratch / remains_path(cut.revision, file.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -274,3 +275,23 @@ def test_an_eraser_follows_no_statement_but_the_sealed_one(publisher: Publisher)
 
     with pytest.raises(CutAlteredError, match="not the file that was sealed"):
         night.stated(request)
+
+
+def test_a_rendering_goes_with_its_own_table_whatever_remains_of_an_earlier_one(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    """The conversation came after the first revision: what another erasure left of that revision lacks it."""
+
+    def tags(*names: str) -> bytes:
+        return parquet(pa.table({"conversation_id": list(names)}))
+
+    more = {"data/custom_data.csv": b"", "data/custom_data.csv.gz": b"", "data/custom_data.xlsx": b""}
+    tables = {"data/custom_data.parquet": tags("late"), "remains/r0001/data/custom_data.parquet": tags("other")}
+    landed = {"landing/conversation_details/20261103T023000Z-00ff.ndjson.gz": gzip.compress(b"")}
+    publisher.night("2026-11-20", rows("2026-11-20"), 1, more | tables | landed)
+    night = SealedNight(cast("S3Reader", FolderReader(publisher.root)), "2026-11-20", KEYS)
+
+    assert {holding.file.path for holding in night.holding({"late"}, tmp_path)} == {"data/custom_data.parquet", *more}
+    assert {holding.file.path for holding in night.holding({"other"}, tmp_path)} == {
+        "remains/r0001/data/custom_data.parquet"
+    }
