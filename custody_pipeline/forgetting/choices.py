@@ -5,11 +5,13 @@ about it (due.py), places with their own times (keeping.py).
 
 The rule that keeps a conversation longest counts. A conversation that no rule selects is kept. If none of its documents
 could be read, its tags, numbers, queues and agents are unknown. A rule that asks for these may select it, and keeps it
-as if it did. So does a rule that asks for a kind of media, if nothing tells the kind of one of its recordings.
+as if it did. So does a rule that names an agent, a queue or a division, if the conversation has one whose name is not
+known, and a rule that asks for a kind of media, if nothing tells the kind of one of its recordings.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
@@ -37,6 +39,25 @@ FROM custody.chain_of_custody
 WHERE conversation_id <> '' AND NOT list_contains(coalesce(gap_reasons, []), 'ERASED')
 """
 _DIVIDED = "SELECT DISTINCT conversation_id FROM custody.divisions"
+_UNNAMED = {
+    "agents": """
+SELECT conversation_id, max(partition_date)
+FROM (SELECT conversation_id, partition_date, unnest(user_ids) AS user_id FROM custody.chain_of_custody)
+WHERE user_id NOT IN (SELECT user_id FROM custody.agents WHERE user_name IS NOT NULL)
+GROUP BY conversation_id
+""",
+    "queues": """
+SELECT conversation_id, max(partition_date)
+FROM custody.chain_of_custody
+WHERE len(queue_ids) > len(coalesce(queue_names, []))
+GROUP BY conversation_id
+""",
+    "divisions": """
+SELECT conversation_id, max(partition_date) FROM custody.divisions WHERE division_name IS NULL GROUP BY conversation_id
+""",
+}
+"""Conversations with an agent, a queue or a division that the client may not see the name of."""
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _UNREAD = """
 SELECT conversation_id, max(partition_date)
 FROM custody.chain_of_custody
@@ -70,6 +91,7 @@ class Choices:
         chosen: conversation → position of each rule that selects it → the latest night of a recording that does.
         unread: conversation → the latest night in which none of its documents could be read.
         undivided: conversation → its latest night, if no document names its division.
+        unnamed: `agents`, `queues` or `divisions` → conversation with one that has no known name → its latest night.
         kindless: as `chosen`, of recordings of which nothing tells whether they are of the rule's kind of media.
     """
 
@@ -78,6 +100,7 @@ class Choices:
     chosen: dict[str, dict[int, date]]
     unread: dict[str, date]
     undivided: dict[str, date]
+    unnamed: dict[str, dict[str, date]]
     kindless: dict[str, dict[int, date]]
 
     def due(self) -> list[Due]:
@@ -101,12 +124,17 @@ class Choices:
     def _perhaps(self, conversation_id: str) -> Iterator[tuple[Rule, date]]:
         """Rules that may select the conversation, because they ask for unknown values; and its latest night."""
         for number, rule in enumerate(self.policy.rules):
-            latest = self.unread.get(conversation_id) if _asks_for_documents(rule.selection) else None
-            if rule.selection.divisions:
-                latest = latest or self.undivided.get(conversation_id)
-            latest = latest or self.kindless.get(conversation_id, {}).get(number)
-            if latest is not None:
-                yield rule, latest
+            wanted = rule.selection
+            unknown = [self.unread] if _asks_for_documents(wanted) else []
+            unknown += [self.undivided] if wanted.divisions else []
+            unknown += [
+                nights for kind, nights in self.unnamed.items() if not all(map(_ID.fullmatch, getattr(wanted, kind)))
+            ]
+            latest = [night for nights in unknown if (night := nights.get(conversation_id))]
+            if (night := self.kindless.get(conversation_id, {}).get(number)) is not None:
+                latest.append(night)
+            if latest:
+                yield rule, max(latest)
 
     def by_night(self) -> dict[date, frozenset[str]]:
         """The conversations of each night, in lower case."""
@@ -180,7 +208,7 @@ def deadlines_of_night(con: duckdb.DuckDBPyConnection, policy: Policy, night: da
 
 def _choices(policy: Policy, sources: Iterable[_Opened]) -> Choices:
     """`sources` give a new connection each time: a selection denies its connection external access."""
-    found = Choices(policy, {}, {}, {}, {}, {})
+    found = Choices(policy, {}, {}, {}, {}, {kind: {} for kind in _UNNAMED}, {})
     for opened in sources:
         latest: dict[str, date] = {}
         with opened() as con:
@@ -189,6 +217,9 @@ def _choices(policy: Policy, sources: Iterable[_Opened]) -> Choices:
                 latest[name] = max(night, latest.get(name, night))
             found.unread.update(con.execute(_UNREAD).fetchall())
             told = set(con.execute(_DIVIDED).fetchall()) if table_columns(con, "custody.divisions") else set()
+            for kind, sql in _UNNAMED.items():
+                if kind == "queues" or table_columns(con, f"custody.{kind}"):
+                    found.unnamed[kind].update(con.execute(sql).fetchall())
             found.undivided.update({name: night for name, night in latest.items() if (name,) not in told})
         for number, rule in enumerate(policy.rules):
             # What may be of the kind of a rule is kept by it, and not erased.

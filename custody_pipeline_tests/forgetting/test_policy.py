@@ -181,6 +181,30 @@ def test_what_may_be_of_a_rules_kind_of_media_is_kept_by_it_and_not_erased(tmp_p
     ]
 
 
+@pytest.mark.parametrize("kind", ["agents", "queues", "divisions"])
+def test_a_conversation_whose_agent_queue_or_division_has_no_known_name_is_kept_by_a_rule_that_names_one(
+    tmp_path: Path, kind: str
+) -> None:
+    """The client may read conversations, and list no users, queues or divisions."""
+    settings = Settings(home=tmp_path)
+    ready_warehouse.put(settings.analyst_path)
+    one = f"{1:08}-0000-4000-8000-000000000000"
+    with duckdb.connect(str(settings.analyst_path)) as con:
+        for name, known in (("unknown", None), ("sales", "Sales"), ("claims", "Claims")):
+            of_night = {"partition_date": date(2026, 11, 2), "conversation_id": name}
+            ids = {"queue_ids": [one], "queue_names": [known] if known else [], "user_ids": [name]}
+            insert(con, "custody.chain_of_custody", **of_night, recording_id="1", gap_reasons=[], **ids)
+            insert(con, "custody.divisions", **of_night, division_id=one, division_name=known)
+            insert(con, "custody.agents", partition_date=date(2026, 11, 2), user_id=name, user_name=known)
+    path = tmp_path / "retention.yaml"
+    for named, kept in (("Claims", {"claims", "unknown"}), (one.replace("1", "2"), set())):
+        rules = f"[{{name: claims, keep: 7 years, select: {{{kind}: [{named}]}}}}, {{name: rest, keep: 1 month}}]"
+        path.write_text(f"version: 1\nauthority: x\nrules: {rules}\n")
+        found = due(settings, load_policy(path))
+        assert {item.conversation_id for item in found if item.day == date(2033, 11, 2)} == kept
+        assert len(found) == 3
+
+
 def test_a_night_that_the_snapshot_leaves_out_makes_no_division_of_another_unknown(tmp_path: Path) -> None:
     for number in (1, 2):
         ready_warehouse.put(tmp_path / f"{number}.duckdb")
