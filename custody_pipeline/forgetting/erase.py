@@ -56,7 +56,15 @@ from custody_pipeline.night import ChecksFailedError, Night, check, is_blocking,
 from custody_pipeline.publish.readback import read_back
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import NoWarehouseError, Warehouse
-from custody_pipeline.warehouse.erasures import Request, Tombstone, keep_request, names_of, requests_of, write_erasures
+from custody_pipeline.warehouse.erasures import (
+    Request,
+    Tombstone,
+    drop_request,
+    keep_request,
+    names_of,
+    requests_of,
+    write_erasures,
+)
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 
@@ -108,7 +116,8 @@ def erase(settings: Settings, asked: Asked, say: Say) -> Outcome:
     Without the key nobody can read the night's landing files and captures; rows stay.
 
     Raises:
-        HeldError: there is a hold; the request waits, and `resume` tries it again.
+        HeldError: there is a hold. The request waits, and `resume` tries it again; of the policy, the next `apply` asks
+            again, if the policy of then still says so.
         ErasureBusyError: another erasure is under way.
         NothingToEraseError, NotEncryptedError, SettingsError: as `find` and `find_key`.
     """
@@ -116,9 +125,11 @@ def erase(settings: Settings, asked: Asked, say: Say) -> Outcome:
         client = s3_client(settings)
         found = _find(settings, client, asked)
         if found.holds:
+            held_by = f"not erased, since it is held by {'; '.join(found.holds)}"
+            if found.request.is_of_policy:
+                raise HeldError(held_by)
             _waiting(settings, found)
-            held_by = "; ".join(found.holds)
-            raise HeldError(f"not erased, since it is held by {held_by}. The request waits: custody erase --resume")
+            raise HeldError(f"{held_by}. The request waits: custody erase --resume")
         outcome = _Erasing(settings, client, _begun(settings, found), say).carry_out()
         if unmatched := found.unmatched:
             more = f" and {len(unmatched) - _FEW} more" if len(unmatched) > _FEW else ""
@@ -143,6 +154,9 @@ def resume(settings: Settings, say: Say) -> list[Outcome]:
         client = s3_client(settings)
         for request in requests_of(settings):
             if request.state == "done":
+                continue
+            if request.state == "waiting" and request.is_of_policy:
+                drop_request(settings, request)  # of an earlier version
                 continue
             if request.state == "waiting":
                 with Warehouse(settings).open() as con:

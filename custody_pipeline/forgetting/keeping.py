@@ -146,15 +146,16 @@ def _held(settings: Settings, client: S3Client, item: PlaceDue, holding: dict[st
 
 
 def _found(settings: Settings, client: S3Client, choices: Choices) -> Iterator[PlaceDue]:
-    by_night = choices.by_night()
+    by_night, captured = choices.by_night(), _captured(settings, client)
     for place, nights in (
         ("landing", _landed(settings, client)),
-        ("captures", _captured(settings, client)),
+        ("captures", captured),
         (DOCUMENTS, set(night_keys_of(settings).nights()) if _times_documents(choices.policy) else set()),
         ("snapshot", set(by_night) - nights_left_out(settings)),
     ):
         for night in nights:
-            ids = by_night.get(night, frozenset())
+            more = captured.get(night, ()) if place in {"captures", DOCUMENTS} else ()
+            ids = by_night.get(night, frozenset()).union(more)
             if end := choices.end(place, ids, night):
                 yield PlaceDue(end[0], place, night.isoformat(), end[1], ids)
     for package in packages_of(settings):
@@ -179,15 +180,18 @@ def _landed(settings: Settings, client: S3Client) -> set[date]:
     return {night for name in names if not name.startswith(_RECEIPTS) for night in _night_in(name)}
 
 
-def _captured(settings: Settings, client: S3Client) -> set[date]:
+def _captured(settings: Settings, client: S3Client) -> dict[date, set[str]]:
+    """Night → conversations of its captures; an event may lie under the day after its conversation."""
     if settings.captures.startswith("s3://"):
         root = S3Location.parse(settings.captures)
-        names = [path for kind in places.CAPTURE_KINDS for path, _ in listed(client, root, f"{kind}/")]
+        keys: Iterator[str] = (key for kind in places.CAPTURE_KINDS for key, _ in listed(client, root, f"{kind}/"))
     else:
-        folder = Path(settings.captures)
-        found = (path for kind in places.CAPTURE_KINDS for path in folder.glob(f"{kind}/date=*"))
-        names = [f"{path.relative_to(folder).as_posix()}/" for path in found if any(path.rglob("*.json"))]
-    return {night for name in names for night in _night_in(name)}
+        keys = places.captured_keys(settings, client, {"*"})
+    found: dict[date, set[str]] = {}
+    for key in keys:
+        for night in _night_in(key):
+            found.setdefault(night, set()).add(places.conversation_of(key))
+    return found
 
 
 def _night_in(name: str) -> Iterator[date]:

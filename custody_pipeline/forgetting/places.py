@@ -96,7 +96,7 @@ def capture_keys(settings: Settings, client: S3Client, ids: Set[str], nights: Se
     """
     days = {str(date.fromisoformat(night) + timedelta(days=away)) for night in nights for away in (-1, 0, 1)}
     found = captured_keys(settings, client, days if settings.captures.startswith("s3://") else {"*"})
-    return (key for key in found if _conversation_of(key) in ids)
+    return (key for key in found if conversation_of(key) in ids)
 
 
 def captured_keys(settings: Settings, client: S3Client, nights: Set[str]) -> Iterator[str]:
@@ -112,7 +112,8 @@ def captured_keys(settings: Settings, client: S3Client, nights: Set[str]) -> Ite
             yield from (path.relative_to(folder).as_posix() for path in sorted(folder.glob(f"{kind}/date={night}/*/*")))
 
 
-def _conversation_of(key: str) -> str:
+def conversation_of(key: str) -> str:
+    """The conversation of a capture document, in lower case."""
     return key.split("conversation_id=")[-1].partition("/")[0].lower()
 
 

@@ -10,6 +10,7 @@ and nothing of them is ever collected again.
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Literal
 
 import duckdb
@@ -79,6 +80,11 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notes: tuple[str, ...] = ()
     forget_key: bool = False
 
+    @property
+    def is_of_policy(self) -> bool:
+        """Whether the retention policy asked. Such a request does not wait: the policy may change meanwhile."""
+        return self.selected_by == ("policy",)
+
 
 def requests_of(settings: Settings) -> list[Request]:
     """Every request, oldest first.
@@ -93,8 +99,16 @@ def requests_of(settings: Settings) -> list[Request]:
 
 def keep_request(settings: Settings, request: Request) -> None:
     """Write a request down, in one step; durable when this returns."""
-    path = settings.home / "erasures" / f"{request.id}.json"
-    write_whole(path, msgspec.json.format(msgspec.json.encode(request), indent=1) + b"\n")
+    write_whole(_path(settings, request), msgspec.json.format(msgspec.json.encode(request), indent=1) + b"\n")
+
+
+def drop_request(settings: Settings, request: Request) -> None:
+    """Remove a request that was not begun."""
+    _path(settings, request).unlink()
+
+
+def _path(settings: Settings, request: Request) -> Path:
+    return settings.home / "erasures" / f"{request.id}.json"
 
 
 def erased_conversations(settings: Settings) -> frozenset[str]:

@@ -17,6 +17,7 @@ from custody_pipeline.capture.spool import Spool
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.forgetting.choices import due
 from custody_pipeline.forgetting.coming import removals_near
+from custody_pipeline.forgetting.due import apply
 from custody_pipeline.forgetting.keeping import by_day_and_place, plan_places, remove_places
 from custody_pipeline.forgetting.policy import load_policy
 from custody_pipeline.io.document_store import FolderStore
@@ -27,6 +28,7 @@ from custody_pipeline.matters.register import new_matter, register_of
 from custody_pipeline.operations.package_register import Package, Packed, keep_package, packages_of
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import Warehouse
+from custody_pipeline.warehouse.erasures import Request, keep_request, requests_of
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
 from custody_pipeline_tests import ready_warehouse
 from custody_pipeline_tests.publish.nights import insert
@@ -154,6 +156,19 @@ def test_a_hold_of_a_matter_keeps_captures_and_packages(home: Settings) -> None:
     )
 
 
+def test_captures_that_lie_under_the_day_after_are_kept_with_their_conversation(home: Settings) -> None:
+    """Nothing told when the call of its event began."""
+    (home.home / f"captures/events/date={NEW}/conversation_id=OLD").mkdir()
+    (home.home / f"captures/events/date={NEW}/conversation_id=OLD/2.json").touch()
+    new_matter(home, "smith", "Smith", "1", {"ids": ["old"]})
+    register = register_of(home, "smith")
+    register.folder.mkdir(parents=True, exist_ok=True)
+    (register.folder / "holds.json").write_bytes(msgspec.json.encode(Holds({"old": HELD})))
+    due, held = planned(home, date(2027, 1, 31))
+    assert ("captures", str(NEW)) in held
+    assert ("captures", str(NEW)) not in due
+
+
 def test_what_is_due_is_removed_and_the_rest_stays(home: Settings) -> None:
     policy = load_policy(home.retention_path)  # type: ignore[arg-type]
     before = due(home, policy)
@@ -173,6 +188,27 @@ def test_what_is_due_is_removed_and_the_rest_stays(home: Settings) -> None:
     assert in_snapshot(home, "chain_of_custody") == [(NEW,)]
     # It is erased in its time all the same.
     assert due(home, policy) == before
+
+
+def test_a_conversation_that_a_lock_kept_is_erased_only_if_the_policy_of_today_says_so(home: Settings) -> None:
+    """The lock of a request of the policy has ended, and meanwhile the policy keeps the conversation longer."""
+    moment = "2026-11-20T09:00:00Z"
+    left = Request("1" * 32, moment, "me", "end", "schedule", ("policy",), ("old",), (), (str(OLD),), state="waiting")
+    keep_request(home, left)
+    assert apply(home, load_policy(home.retention_path), OLD, say).outcomes == []  # type: ignore[arg-type]
+    assert requests_of(home) == []
+    assert in_snapshot(home, "chain_of_custody") == [(OLD,), (NEW,)]
+
+
+def test_a_request_of_the_policy_that_a_lock_holds_does_not_wait(home: Settings) -> None:
+    path = home.retention_path
+    assert path is not None
+    path.write_text("version: 1\nauthority: schedule\nrules:\n  - {name: all, keep: 1 month}\n")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("custody_pipeline.forgetting.finder._locks", lambda *_: ["a legal hold on x"])
+        applied = apply(home, load_policy(path), date(2026, 12, 2), say)
+    assert applied.held == ["2026-11-02: not erased, since it is held by a legal hold on x"]
+    assert requests_of(home) == []
 
 
 def test_a_night_whose_captures_are_gone_keeps_what_it_collected_before(home: Settings) -> None:
