@@ -143,7 +143,7 @@ def write_capture(
     Returns:
         The key of the capture that this call made, or None when the content was known.
     """
-    folder = _folder(facts.start or event.event_time or received_at, reading.conversation_id)
+    folder = _folder(facts.start, event, received_at)
     number, newest = _newest_claims(store, folder)
     if known := _settled(store, newest.get(reading.content_id)):
         key = _capture_key(folder, known)
@@ -171,7 +171,7 @@ def write_event(
     outcome: str,
 ) -> None:
     """Keep `event` as received, unless the same event is already there."""
-    folder = _folder(start or event.event_time or received_at, event.conversation_id)
+    folder = _folder(start, event, received_at)
     for one in event.by_participant():
         fields = {
             "kind": "custody.event/1",
@@ -227,8 +227,10 @@ def link_key(day: date, conversation_id: str, recording_id: str) -> str:
     return f"links/date={day:%Y-%m-%d}/conversation_id={conversation_id}/{recording_id}.json"
 
 
-def _folder(moment: datetime, conversation_id: str) -> str:
-    return f"date={moment.astimezone(UTC).date()}/conversation_id={conversation_id}"
+def _folder(start: datetime | None, event: CustodyEvent, received_at: datetime) -> str:
+    # No event comes before what it tells: a sender's clock that is ahead must not name a day that no night asks for.
+    moment = start or min(event.event_time or received_at, received_at)
+    return f"date={moment.astimezone(UTC).date()}/conversation_id={event.conversation_id}"
 
 
 def _capture_key(folder: str, settled: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import date, timedelta
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.capture.captured import CONVERSATION, captures_of, events_of
 from custody_pipeline.capture.messages import QueueError
@@ -19,6 +21,7 @@ from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.document_store import DocumentStore, DocumentTooLargeError
 from custody_pipeline.io.encrypted_files import EncryptedFileError
 from custody_pipeline.io.night_keys import NightKeyError
+from custody_pipeline.io.objects import error_code
 
 READS_IN_FLIGHT = 16
 
@@ -90,7 +93,10 @@ def _collect(
             try:
                 return store.read(key)
             except (DocumentTooLargeError, EncryptedFileError, NightKeyError) as error:
-                return FetchFailure(resource, key, f"{store.uri(key)} cannot be opened: {error}", permanent=False)
+                why = str(error)
+            except (OSError, ClientError, BotoCoreError) as error:
+                why = error_code(error) if isinstance(error, ClientError) else type(error).__name__
+            return FetchFailure(resource, key, f"{store.uri(key)} cannot be opened: {why}", permanent=False)
 
         for key, content in in_order(read, keys, workers=READS_IN_FLIGHT):
             if isinstance(content, FetchFailure):

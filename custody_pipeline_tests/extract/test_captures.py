@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from botocore.exceptions import ClientError
 
 from custody_pipeline.capture.captured import Reading, conversation_facts, write_capture, write_event
 from custody_pipeline.capture.envelopes import parse_event
@@ -159,6 +160,36 @@ def test_a_document_that_cannot_be_opened_hides_none_of_the_others(tmp_path: Pat
         captures, events = collect_captures(collector)
     assert (captures.state, captures.documents, events.state) == ("partial", 1, "complete")
     assert [failure.subject_id for failure in captures.failures] == [name]
+
+
+@pytest.mark.parametrize("error", [PermissionError(), ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")])
+def test_a_document_that_may_not_be_read_hides_none_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    store = FolderStore(tmp_path / "captures")
+    for name in (CONVERSATION, OTHER):
+        content = conversation(name)
+        facts = conversation_facts(name, document(content))
+        event = parse_event(attribute_event(name))
+        write_capture(store, Reading(name, SEEN, content, None), facts, event, SEEN)
+    whole = FolderStore.read
+
+    def read(self: FolderStore, key: str) -> bytes | None:
+        if OTHER in key:
+            raise error
+        return whole(self, key)
+
+    monkeypatch.setattr(FolderStore, "read", read)
+    with Collector(Settings(home=tmp_path, export_url="s3://unused"), NIGHT) as collector:
+        captures, _ = collect_captures(collector)
+    assert (captures.state, captures.documents, len(captures.failures)) == ("partial", 1, 1)
+
+
+def test_an_event_of_a_clock_that_is_ahead_is_of_the_day_on_which_it_came(tmp_path: Path) -> None:
+    store, body = FolderStore(tmp_path), attribute_event()
+    event = replace(parse_event(body), event_time=SEEN + timedelta(days=400))
+    write_event(store, event, body, received_at=SEEN, start=None, outcome="conversation_not_found")
+    assert [key.split("/")[1] for key in store.keys("events/")] == ["date=2026-11-02"]
 
 
 @pytest.mark.parametrize(
