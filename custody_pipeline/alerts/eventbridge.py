@@ -1,9 +1,11 @@
 """EventBridge: one event per notice, ten per request.
 
-`PutEvents` answers 200 even if entries failed; only these are sent again. EventBridge has no idempotency key, so the
-detail has the notice's `id`, by which consumers can drop repeats.
+`PutEvents` answers 200 even if entries failed; only these are sent again. It also takes events for a bus that does not
+exist, and drops them: `DescribeEventBus` is asked first. EventBridge has no idempotency key, so the detail has the
+notice's `id`, by which consumers can drop repeats.
 
-Source: AWS API reference, PutEvents: at most 10 entries and 256 KiB a request; `Entries[].ErrorCode`.
+Source: AWS API reference, PutEvents: at most 10 entries and 256 KiB a request; `Entries[].ErrorCode`. User guide,
+"Adding events with PutEvents": a bus that does not exist.
 """
 
 from __future__ import annotations
@@ -40,10 +42,22 @@ class EventBridgeChannel:
     def deliver(self, notices: Sequence[Notice]) -> Iterator[list[Delivery]]:
         """See `Channel`."""
         with contextlib.closing(self._client):
+            self._require_bus()
             for batch in batches(notices, BATCH):
                 if self._patience.is_over:
                     return
                 yield from self._put(batch)
+
+    def _require_bus(self) -> None:
+        try:
+            self._client.describe_event_bus(Name=self._bus)
+        except ClientError as error:
+            # Without events:DescribeEventBus nothing is known.
+            if error.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
+                where = "check CUSTODY_ALERT_EVENT_BUS and CUSTODY_ALERT_EVENT_REGION"
+                raise DeliveryError(f"eventbridge: there is no bus {self._bus!r}; {where}") from None
+        except BotoCoreError as error:
+            raise DeliveryError(f"eventbridge: DescribeEventBus failed ({type(error).__name__})") from None
 
     def _put(self, notices: list[Notice]) -> Iterator[list[Delivery]]:
         for attempt in self._patience.retrying():

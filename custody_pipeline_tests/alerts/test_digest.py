@@ -120,6 +120,7 @@ def test_a_digest_of_every_reason_fits_one_event() -> None:
     [digest] = with_digest(gaps, (), above=10, now=NOW, verdict="", link=None)
     client = events_client("us-east-1")
     with Stubber(client) as stubber:
+        stubber.add_response("describe_event_bus", {}, {"Name": "custody"})
         stubber.add_response("put_events", {"FailedEntryCount": 0, "Entries": [{"EventId": "e"}]}, {"Entries": ANY})
         channel = EventBridgeChannel(client, Patience(), bus="custody")
         [[delivery]] = list(channel.deliver([Notice("opened", digest)]))
