@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from custody_pipeline.extract.documents import document
+from custody_pipeline.extract.documents import BYTE_ORDER_MARK, NAMED, document, members_of
 from custody_pipeline.extract.landing_files import RECEIPTS, LandedFile, content_of, line_of, read_lines, split_line
 from custody_pipeline.extract.receipts import Landing
 from custody_pipeline.io.encrypted_files import HEADER_BYTES, EncryptingFile, is_encrypted, key_named
@@ -30,6 +30,8 @@ _ERASED_STATE = "erased"
 
 LISTS = frozenset({"export_manifests"})
 """Resources whose documents are lists of recordings of many conversations."""
+
+_LISTED = frozenset({b'"entities"', b'"recordings"'})
 
 _NAMED_INSIDE = frozenset({"export_sidecars"})
 """Resources whose documents may be filed under another conversation than they are about."""
@@ -106,23 +108,25 @@ def _without_answer(ids: Set[str], failure: bytes) -> bytes:
 
 
 def _rest_of_list(ids: Set[str], content: bytes) -> bytes | None:
-    """The list without the items that name an id; None if it is no such list."""
-    try:
-        document = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return None
-    if isinstance(document, list):
-        return orjson.dumps(_others(ids, document))
-    if isinstance(document, dict):
-        for name in ("entities", "recordings"):
-            if isinstance(document.get(name), list):
-                document[name] = _others(ids, document[name])
-                return orjson.dumps(document)
-    return None
+    """The list without the items that name an id, the others as they are written; None if that is not possible."""
+    text = content.removeprefix(BYTE_ORDER_MARK).strip()
+    rest = _others(ids, text) if text.startswith(b"[") else _others_in(ids, text)
+    return None if rest is None or names_any(ids, rest) else rest
 
 
-def _others(ids: Set[str], items: Iterable[Any]) -> list[Any]:
-    return [item for item in items if not names_any(ids, orjson.dumps(item))]
+def _others_in(ids: Set[str], page: bytes) -> bytes | None:
+    members, end = (members_of(page, 0) if page.startswith(b"{") else None) or ([], 0)
+    for number, member in enumerate(members):
+        named = NAMED.match(member)
+        if named and named[1] in _LISTED and (others := _others(ids, member[named.end() :])) is not None:
+            members[number] = named[0] + others
+    return b"".join((b"{", b",".join(members), b"}")) if end == len(page) else None
+
+
+def _others(ids: Set[str], items: bytes) -> bytes | None:
+    members, end = (members_of(items, 0) if items.startswith(b"[") else None) or ([], 0)
+    rest = b",".join(item for item in members if not names_any(ids, item))
+    return b"".join((b"[", rest, b"]")) if end == len(items) else None
 
 
 # --- landing files: a line keeps its number, and an erased document is an envelope with the state `erased` ------------

@@ -74,6 +74,23 @@ def test_a_list_of_many_conversations_keeps_the_others() -> None:
     assert without_erased(IDS, "export_manifests", {}, "u", GONE.encode()) is None
 
 
+@pytest.mark.parametrize(
+    "page", [b"%s", b'{"total": 2, "entities": %s}', b'\xef\xbb\xbf {"recordings":%s, "entities":null}']
+)
+@pytest.mark.parametrize("value", [b"1.10", b"12345678901234567890123", b'"\\ud83d"', b"[" * 300 + b"]" * 300])
+def test_what_stays_of_a_list_is_as_it_is_written(page: bytes, value: bytes) -> None:
+    gone, stays = ({"conversationId": name} for name in (GONE, OTHER))
+    other = orjson.dumps(stays)[:-1] + b', "custom_data": {"Version": ' + value + b"}}"
+    kept = without_erased(IDS, "export_manifests", {}, "u", page % (b"[" + orjson.dumps(gone) + b" , " + other + b"]"))
+    assert kept is not None
+    assert (other in kept, GONE.encode() in kept) == (True, False)
+
+
+def test_a_list_that_names_an_erased_conversation_elsewhere_is_not_kept() -> None:
+    page = orjson.dumps({"entities": [{"conversationId": OTHER}], "selfUri": f"/conversations/{GONE}"})
+    assert without_erased(IDS, "export_manifests", {}, "u", page) is None
+
+
 def test_a_failure_stays_without_the_answer_that_names_an_erased_conversation() -> None:
     for named, stays in ((GONE, False), (OTHER, True)):
         answer = f'{{"conversations": {{"conversationId": "{named}"}}}}'.encode()
