@@ -162,8 +162,11 @@ def _event(
     event_time = _time(next((body[key] for key in ("eventTime", "timestamp", "createdAt") if body.get(key)), sent))
     attributes = _attributes(body.get("attributes"))
     if event_id is None:
-        content = _content_hash(name, conversation_id, participant_id, orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
-        event_id = f"sha256:{content}"
+        try:
+            written = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError:  # nested deeper than orjson writes
+            written = raw_sha256.encode()
+        event_id = f"sha256:{_content_hash(name, conversation_id, participant_id, written)}"
     elif not (isinstance(event_id, str) and _EVENT_ID.fullmatch(event_id)):
         raise EnvelopeError("bad_event_id")
     return CustodyEvent(

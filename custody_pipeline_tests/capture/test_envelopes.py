@@ -205,6 +205,13 @@ def test_what_is_no_event_has_a_code(document: Any, expected: str) -> None:
     assert code(document) == expected
 
 
+@pytest.mark.parametrize("depth", [100, 254, 900])
+def test_a_body_that_can_be_read_however_deep_is_an_event(depth: int) -> None:
+    deep = b'{"more": ' + b"[" * depth + b"]" * depth + b", "
+    event = parse_event(json.dumps(BODY).encode().replace(b"{", deep, 1))
+    assert (event.conversation_id, event.event_id[:7]) == (CONVERSATION, "sha256:")
+
+
 def test_a_body_nested_too_deeply_is_refused_not_crashed_on() -> None:
     assert code(b'{"a":' * 5000 + b"1" + b"}" * 5000) == "not_json"
 
