@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from errno import ENOSPC
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
@@ -79,3 +81,10 @@ def test_a_question_may_name_a_file_whose_name_is_not_utf_8(tmp_path: Path) -> N
         assert cache["sha256|\udcff"] == "1"
     killed(tmp_path / "work.ndjson", **{"\udcff": "1", "b": "2"})
     assert dict(ResumeCache(tmp_path / "work.ndjson")) == {"b": "2"}
+
+
+def test_a_full_disk_ends_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with resume_cache_of(tmp_path, "work") as cache:
+        monkeypatch.setattr("os.write", Mock(side_effect=OSError(ENOSPC, "full")))
+        cache["a"] = "1"
+        assert cache["a"] == "1"

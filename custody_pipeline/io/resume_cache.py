@@ -24,8 +24,8 @@ KEPT = timedelta(days=1)
 class ResumeCache(MutableMapping[str, str]):
     """Questions and answers. Each answer is on disk as soon as it is set. Several threads may share a cache.
 
-    A killed process loses at most the line that it was writing. A `with` block that ends without an exception ends the
-    work, and removes the file.
+    A killed process loses at most the line that it was writing; a full disk, what it does not take. A `with` block that
+    ends without an exception ends the work, and removes the file.
 
     Args:
         path: the file; its folder is made. A link in its place is refused.
@@ -70,7 +70,7 @@ class ResumeCache(MutableMapping[str, str]):
         # The line feed comes first, so that a line that a killed run left half written stays separate.
         # A question may name a file whose name is not UTF-8: orjson refuses it, and such an answer is not taken up.
         line = f"\n{json.dumps([question, answer])}\n".encode()
-        with self._lock:
+        with self._lock, suppress(OSError):  # without it the work can be done, but not resumed
             self._answers[question] = answer
             os.write(self._file, line)
 

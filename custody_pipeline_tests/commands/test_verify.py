@@ -14,11 +14,15 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import orjson
 import pytest
+from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
+from typer.testing import CliRunner
 
+from custody_pipeline.cli.main import app
 from custody_pipeline.evidence.cut.manifest import RECORDS
 from custody_pipeline.evidence.log.merkle import ProofError
 from custody_pipeline.evidence.reader import FolderReader
@@ -128,6 +132,18 @@ def test_a_warehouse_in_use_keeps_nobody_from_verifying(settings: Settings, monk
     with Warehouse(settings).open(), pytest.raises(WarehouseBusyError):
         record_verification(settings, str(settings.home / "published"), "none", report)
     assert report.status == 0
+
+
+def test_an_event_that_cannot_be_recorded_keeps_nobody_from_the_verdict(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = ClientError({"Error": {"Code": "AccessDenied"}}, "ListObjectsV2")
+    monkeypatch.setattr("custody_pipeline.operations.verification.record_verification", Mock(side_effect=denied))
+    monkeypatch.setenv("CUSTODY_HOME", str(settings.home))
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY_FILE", str(settings.signing_key_file))
+    told = CliRunner().invoke(app, ["verify"])
+    assert (told.exit_code, told.stdout.splitlines()[-1]) == (0, "VERIFIED")
+    assert "left no custody event: S3 or another AWS service answered AccessDenied" in " ".join(told.stderr.split())
 
 
 def test_a_check_that_was_killed_is_resumed_and_says_so(
