@@ -438,6 +438,36 @@ def test_recordings_are_compared_with_their_digests(tmp_path: Path) -> None:
     assert {"MEDIA_CHANGED", "MEDIA_MISSING", "MEDIA_UNREADABLE"} <= codes(report)
 
 
+class Sealing(FolderReader):
+    """A reader of a set in which a night is sealed once, after a listing or when the records are opened."""
+
+    def __init__(self, publisher: Publisher, when: str) -> None:
+        super().__init__(publisher.root)
+        self._publisher, self._when = publisher, when
+
+    def _now(self, when: str) -> None:
+        if when == self._when:
+            self._when = ""
+            self._publisher.night(NIGHTS[1], rows(NIGHTS[1], count=3))
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        yield from super().list(prefix)
+        self._now("listed")
+
+    def open(self, path: str) -> BinaryIO:
+        if path.endswith(RECORDS):
+            self._now("opened")
+        return super().open(path)
+
+
+@pytest.mark.parametrize(("when", "grew", "cuts"), [("listed", False, 2), ("opened", True, 1)])
+def test_a_night_that_is_sealed_meanwhile_was_not_removed(tmp_path: Path, when: str, grew: bool, cuts: int) -> None:
+    publisher = Publisher(tmp_path / "set")
+    publisher.night(NIGHTS[0], rows(NIGHTS[0], count=3))
+    report = verify(Sealing(publisher, when), Options(public_keys=KEYS))
+    assert (report.status, report.valid["cuts"], "LOG_GREW" in codes(report)) == (0, cuts, grew), report.summary()
+
+
 # --- proofs
 
 

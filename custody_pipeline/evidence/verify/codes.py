@@ -294,6 +294,11 @@ CODES: dict[str, Code] = {
         "Files of a seal that is under way, or was given up; they are not sealed and no part of the evidence.",
         "Nothing; the next night that is sealed finishes what was begun.",
     ),
+    "LOG_GREW": Code(
+        _N,
+        "A night was sealed during this verification; findings about current copies or the newest cut may come of it.",
+        "Verify again while no night is being sealed.",
+    ),
     "DESKTOP_FILE": Code(
         _N, "The file manager of a computer left a file of its own here; it is no part of the evidence.", "Nothing."
     ),

@@ -9,13 +9,14 @@ What cannot be read makes the verdict "not verified"; a target with nothing to v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.proof import PROOF_SUFFIX
-from custody_pipeline.evidence.cut.seal import LOG
+from custody_pipeline.evidence.cut.seal import HEAD, LOG
 from custody_pipeline.evidence.log.checkpoint import Head
-from custody_pipeline.evidence.reader import Entry, FolderReader, Reader, TargetError
+from custody_pipeline.evidence.reader import NOTE_BYTES, Entry, FolderReader, Reader, TargetError, read
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.exported_media import check_media
 from custody_pipeline.evidence.verify.findings import Report
@@ -27,6 +28,7 @@ from custody_pipeline.evidence.verify.rotations import check_retired, follow_rot
 from custody_pipeline.evidence.verify.single_files import verify_file_of_cut, verify_proofs
 from custody_pipeline.evidence.verify.times import check_freshness, check_times
 
+_LISTINGS = 5
 _DESKTOP_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
 _ROWS = ("parquet/", "csv/", "spreadsheet/", "live/")
 """Engines read whole folders below these. All of them skip `.DS_Store`; DuckDB does not skip `._x.parquet`."""
@@ -39,7 +41,7 @@ def verify(reader: Reader, options: Options) -> Report:
         A report. Every fault of the target is a finding, not an exception.
     """
     context = Context(reader, options, Report(reader.name))
-    entries = regular_files(context)
+    entries = _files_of_head(context)
     if entries is None or not context.keys:
         return context.report
     context.bytes_total = sum(entry.size for entry in entries.values())
@@ -61,7 +63,32 @@ def verify(reader: Reader, options: Options) -> Report:
             check_pins(context, [pin for pin in pins if pin.size], pins[0].origin if pins else "", 0, {}, whole=True)
     if options.media is not None:
         check_media(context, options.media, checked)
+    if HEAD in context.held and _head(reader) != context.held[HEAD]:
+        context.report.add("LOG_GREW", HEAD)
     return context.report
+
+
+def _files_of_head(context: Context) -> dict[str, Entry] | None:
+    """The files of the target, listed while its head stayed the same; `Context.read` gives that head from now on.
+
+    A night that is sealed between the listing and the reading of the head would count as removed.
+    """
+    head = _head(context.reader)
+    for _ in range(_LISTINGS):
+        entries, before = regular_files(context), head
+        head = _head(context.reader)
+        if head == before:
+            break
+    if head is not None:
+        context.held[HEAD] = head
+    return entries
+
+
+def _head(reader: Reader) -> bytes | None:
+    """The published head, or None: its check (heads.py) says why it cannot be read."""
+    with suppress(TargetError, OSError):
+        return read(reader, HEAD, NOTE_BYTES)
+    return None
 
 
 def verify_path(place: Path, options: Options) -> Report:
