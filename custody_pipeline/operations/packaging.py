@@ -177,8 +177,8 @@ def fill_package(
     draft.mkdir(parents=True, exist_ok=True)
     for kind in ATTACHED:
         (draft / "data" / kind).mkdir(parents=True, exist_ok=True)
-    scope = PackageWriter(draft, checkpoint, signers, night=night, asked=asked, rotations=_rotations(reader, keys))
-    with scope as writer:
+    rotations = _rotations(reader, keys, checkpoint.head.origin)
+    with PackageWriter(draft, checkpoint, signers, night=night, asked=asked, rotations=rotations) as writer:
         made = _fill(settings, reader, keys, draft, items, packed, writer, total)
         now = datetime.now(UTC)
         info = {"Bagging-Date": f"{now:%Y-%m-%d}", "Contact-Name": actor.operator, "External-Description": reason}
@@ -260,18 +260,23 @@ def _named(proofs: Iterable[RecordProof]) -> Iterator[Item]:
         yield Item(name, proof)
 
 
-def _rotations(reader: Reader, keys: Sequence[Verifier]) -> list[bytes]:
-    """The rotation statements of the log's keys, each once."""
-    found: dict[bytes, None] = {}
+def _rotations(reader: Reader, keys: Sequence[Verifier], origin: str) -> list[bytes]:
+    """The rotation statements that lead to keys of this home, each once.
+
+    This home may have only the newest key, but the holder of an older key needs every statement from there on.
+    """
+    stated: dict[bytes, set[Verifier]] = {}
     for entry in reader.list("cuts/"):
         if entry.path.endswith("/" + ROTATION):
             data = read(reader, entry.path, NOTE_BYTES)
             with suppress(NoteError):
-                old, new = keys_of_rotation(data, keys[0].name)
-                # This home may have only the newest key, but the holder of an older key needs the statement.
-                if set(keys) & {*old, *new}:
-                    found[data] = None
-    return list(found)
+                old, new = keys_of_rotation(data, origin)
+                stated[data] = {*old, *new}
+    found, known = list[bytes](), set(keys)
+    while more := [data for data in stated if data not in found and stated[data] & known]:
+        found += more
+        known.update(*(stated[data] for data in more))
+    return found
 
 
 def packaged(key: tuple[str, str, str], reason: str, place: str, sha256: str, how: str = "signed BagIt package") -> Act:

@@ -23,16 +23,18 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
+from custody_pipeline.evidence.cut.manifest import ROTATION, cut_prefix
 from custody_pipeline.evidence.cut.proof import RecordNotFoundError, RecordProof
-from custody_pipeline.evidence.log.keys import load_signer, new_key, write_new_key
+from custody_pipeline.evidence.log.keys import Ed25519Signer, load_signer, new_key, rotation, write_new_key
 from custody_pipeline.evidence.log.note import Verifier, sign
+from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.landing_files import line_of
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.operations.attached_files import Attached, Item
 from custody_pipeline.operations.endings import ending_of
-from custody_pipeline.operations.packaging import PackageError, package
+from custody_pipeline.operations.packaging import PackageError, _rotations, package
 from custody_pipeline.operations.verification import verify_target
 from custody_pipeline.settings import Settings, load_settings
 from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint, weed_program
@@ -338,3 +340,20 @@ def test_what_cannot_be_produced_leaves_nothing_behind(
     with Warehouse(deployment.settings).open(), pytest.raises(WarehouseBusyError):
         deployment.package(tmp_path / "package", CHOSEN)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_leads_from_every_older_key_also_where_a_key_of_another_log_lies(tmp_path: Path) -> None:
+    first, second, third = (Ed25519Signer(ORIGIN, bytes([number]) * 32) for number in (1, 2, 3))
+    other = Ed25519Signer("DEMO-custody.local", bytes([4]) * 32)
+    publisher = Publisher(tmp_path / "set")
+    stated = [rotation(ORIGIN, [old], [new]).data for old, new in ((first, second), (second, third))]
+    for night, note in zip(NIGHTS, stated, strict=False):
+        publisher.night(night, rows(night, count=1), more={ROTATION: note})
+    foreign = publisher.root / cut_prefix(NIGHTS[0], 2) / ROTATION
+    foreign.parent.mkdir()
+    foreign.write_bytes(
+        rotation(ORIGIN, [Ed25519Signer(ORIGIN, bytes([8]) * 32)], [Ed25519Signer(ORIGIN, bytes([9]) * 32)]).data
+    )
+
+    keys = [other.verifier, third.verifier]
+    assert sorted(_rotations(FolderReader(publisher.root), keys, ORIGIN)) == sorted(stated)
