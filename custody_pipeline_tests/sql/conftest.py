@@ -24,6 +24,7 @@ from custody_pipeline.models.mapping_tables import write_mapping
 from custody_pipeline.models.run import model_params, prepare, replace_window, run_check, run_models
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES, night_content_sha256
+from custody_pipeline.warehouse.ledger import Actor, append_joins
 from custody_pipeline.warehouse.sql_files import SqlModel, load_models
 from custody_pipeline_tests.made_once import made_once
 
@@ -31,6 +32,7 @@ NIGHT = date(2026, 11, 2)
 SCRIPT = "5c1e0000-0000-4000-8000-000000000001"
 Row = dict[str, Any]
 Name = TypeVar("Name")
+Parts = Iterator[None]
 Tags = dict[str, str | None]
 
 # Resources that a night with the API collects, whether rows come or not.
@@ -45,8 +47,9 @@ CUSTOMER_END = "v2.detail.events.conversation.{id}.customer.end"
 HEALTHY_IVR: Tags = {"Consent.Recorded": "true", "Customer Language": "en-US"}
 
 
-# Days in given rows are relative to NIGHT.
-_NOVEMBER = re.compile(r"2026-11-\d\d")
+# Days in given rows are relative to NIGHT, and names of conversations and recordings are those of one night.
+_AUTUMN = re.compile(r"2026-1[0-2]-\d\d")
+_NAME = re.compile(r"\b[cCrR]\d+\b")
 
 
 class Night:
@@ -62,7 +65,10 @@ class Night:
     ):
         self._con, self.models, self.mapping, self.scratch, self.day = con, models, mapping, scratch, day
         self._stale: set[str] = set()
-        self._test: Iterator[None] = iter(())
+        self._of_night = f"~{(day - NIGHT).days}" if day != NIGHT else ""
+        self._receipts: dict[str | None, Row] = {}
+        self._failure: BaseException | None = None
+        self._loads_next = True
         self.settings: Settings | None = None
         self.rows: dict[str, list[Row]] = {resource: [] for resource in (*API, *BUCKET)}
         self.failures: list[Row] = []
@@ -84,14 +90,28 @@ class Night:
         self._bring(self.models)
         return self._con
 
-    def begin(self, test: Iterator[None]) -> None:
-        """Run the first part of a test."""
-        self._test = test
-        next(self._test)
+    def go_on(self, test: Parts) -> bool:
+        """Run the next part of a test. Returns whether another one follows, for which the night is now loaded."""
+        try:
+            next(test)
+            if self._loads_next:
+                self.load()
+            self._loads_next = True
+        except StopIteration:
+            return False
+        except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - raised when it is the test's turn
+            self._failure = error
+            return False
+        return True
 
-    def go_on(self) -> None:
-        """Run the second part of the test that began."""
-        assert next(self._test, "ended") == "ended", "a test has one `yield`"
+    def load_nothing(self) -> None:
+        """The next `yield` models what is loaded already."""
+        self._loads_next = False
+
+    def tell(self) -> None:
+        """Raise what the test raised."""
+        if self._failure is not None:
+            raise self._failure
 
     # Given
 
@@ -261,6 +281,10 @@ class Night:
             {"resource": resource, "subject_id": subject, "http_status": status, "correlation_id": "x"}
         )
 
+    def receipt(self, resource: str | None = None, **fields: Any) -> None:
+        """The receipts of the next loads say this; those of every resource, or of one."""
+        self._receipts.setdefault(resource, {}).update(fields)
+
     def object(self, role: str = "media", recording: str = "r1") -> Row:
         """The listed object of a recording."""
         rows = self.rows["export_objects"]
@@ -305,6 +329,7 @@ class Night:
                     "receipt_state": "complete" if configured else "not_configured", "collector": "client-1",
                     "data_available_until": until.get(resource),
                     "organization_id": "org", "operator": "someone", "tool_version": "0.1.0",
+                    **self._receipts.get(None, {}), **self._receipts.get(resource, {}),
                 }
             )  # fmt: skip
         self.insert("extraction_receipts", receipts)
@@ -331,7 +356,7 @@ class Night:
         assert not unknown, f"raw.{table} has no {unknown}"
         file = self.scratch / "rows.ndjson"
         text = "".join(json.dumps({"partition_date": str(NIGHT), **row}) + "\n" for row in rows)
-        file.write_text(_NOVEMBER.sub(self._shifted, text))
+        file.write_text(self.named(_AUTUMN.sub(self._shifted, text)))
         self._con.execute(
             f"INSERT INTO raw.{table} BY NAME SELECT * FROM read_json(?, format = 'newline_delimited', columns = "
             + "{" + ", ".join(f'"{name}": \'{kind}\'' for name, kind in types.items()) + "})",
@@ -340,6 +365,17 @@ class Night:
 
     def _shifted(self, match: re.Match[str]) -> str:
         return str(self.day + (date.fromisoformat(match[0]) - NIGHT))
+
+    def named(self, text: str) -> str:
+        """The text with the names as the warehouse has them, `c1~7` for example; rows are read without."""
+        return _NAME.sub(rf"\g<0>{self._of_night}", text)
+
+    def _read(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace(self._of_night, "")
+        if isinstance(value, list):
+            return [self._read(item) for item in value]
+        return {name: self._read(item) for name, item in value.items()} if isinstance(value, dict) else value
 
     def run(self) -> None:
         """Load, and bring every model up to date."""
@@ -383,7 +419,7 @@ class Night:
         rows = self._con.execute(
             "SELECT recording_id, reason FROM custody.gaps WHERE partition_date = ?", [self.day]
         ).fetchall()
-        return {reason for found, reason in rows if recording in (None, found)}
+        return {reason for found, reason in rows if recording in (None, self._read(found))}
 
     def gap(self, reason: str) -> Row:
         """The one gap of this reason, its evidence parsed."""
@@ -415,12 +451,12 @@ class Night:
         """Rows as dicts."""
         answer = self.execute(sql, values)
         names = [column[0] for column in answer.description]
-        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+        return [self._read(dict(zip(names, row, strict=True))) for row in answer.fetchall()]
 
     def check(self, name: str) -> list[Row]:
         """Offending rows of a check."""
         self._bring([f"checks.{name}"])
-        return run_check(self._con, self.models[f"checks.{name}"], self.day, self.mapping)
+        return [self._read(row) for row in run_check(self._con, self.models[f"checks.{name}"], self.day, self.mapping)]
 
     def sha256(self) -> str:
         """The content hash of the night."""
@@ -500,36 +536,56 @@ def one_window(
     given: Mapping[Name, Callable[[Night], Any]],
 ) -> Iterator[dict[Name, Night]]:
     """A night for each of these, weeks apart; one window models them all, in the time of two or three nights."""
+    with _apart(models, mapping, empty_warehouse, folder, given) as nights:
+        for name, arrange in given.items():
+            arrange(nights[name])
+            nights[name].load()
+        _model_window(models, mapping, list(nights.values()))
+        yield nights
+
+
+@contextmanager
+def _apart(
+    models: dict[str, SqlModel], mapping: TagMapping, empty_warehouse: Path, folder: Path, names: Iterable[Name]
+) -> Iterator[dict[Name, Night]]:
+    """A night of each name, weeks apart in one warehouse."""
     path = folder / "warehouse.duckdb"
     shutil.copyfile(empty_warehouse, path)
     with duckdb.connect(str(path), config={"threads": 2}) as con:
         con.execute("SET GLOBAL TimeZone = 'UTC'")
-        nights: dict[Name, Night] = {}
-        for number, (name, arrange) in enumerate(given.items()):
-            nights[name] = night = Night(con, models, mapping, folder, NIGHT + timedelta(days=7 * number))
-            arrange(night)
-            night.load()
+        nights = {
+            name: Night(con, models, mapping, folder, NIGHT + timedelta(days=7 * number))
+            for number, name in enumerate(names)
+        }
+        for night in nights.values():
             write_mapping(con, mapping, night.day)
-        end = NIGHT + timedelta(days=7 * len(nights))
-        for model in models.values():
-            if model.materialized == "window":
-                replace_window(con, model, NIGHT, end, model_params(model, mapping))
         yield nights
 
 
-def together(test: Callable[..., Iterator[None]]) -> Callable[..., None]:
-    """A test that gives its night before `yield`, and looks at it afterwards, when it is loaded and modelled.
+def _model_window(models: dict[str, SqlModel], mapping: TagMapping, nights: list[Night]) -> None:
+    con = nights[0].con
+    days = sorted(night.day for night in nights)
+    for model in models.values():
+        if model.materialized == "window":
+            replace_window(con, model, days[0], days[-1] + timedelta(days=1), model_params(model, mapping))
+        if model.key == "custody.chain_of_custody":
+            for day in days:
+                append_joins(con, Actor.of(None), day, "SQL")
+
+
+def together(test: Callable[..., Parts]) -> Callable[..., None]:
+    """A test that has a `yield` wherever its night shall be loaded and modelled.
 
     One window models the nights of all such tests of a module. Such a night is not the first of its warehouse, and its
-    day is `night.day`. A test that looks at other nights, or changes raw tables by SQL, has a `night` of its own.
+    day is `night.day`. SQL of the test names that day. A test that looks at other nights has a `night` of its own.
     """
 
     @wraps(test)
-    def then(**arguments: Any) -> None:
-        arguments["night"].go_on()
+    def told(**arguments: Any) -> None:
+        arguments["night"].tell()
 
-    then.given = test  # type: ignore[attr-defined]
-    return then
+    told.parts = test  # type: ignore[attr-defined]
+    return told
 
 
 @pytest.fixture(scope="module")
@@ -540,22 +596,19 @@ def nights_together(
     empty_warehouse: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, Night]]:
-    """The nights of the module's tests that are made `together`, by the tests' names."""
-
-    def first_part(test: pytest.Function) -> Callable[[Night], None]:
-        def arrange(night: Night) -> None:
-            values = test.callspec.params if hasattr(test, "callspec") else {}
-            night.begin(test.function.given(night=night, **values))
-
-        return arrange
-
-    tests = (test for test in request.session.items if isinstance(test, pytest.Function))
-    given = {
-        test.name: first_part(test)
-        for test in tests
-        if test.module is request.module and hasattr(test.function, "given")
+    """The nights of the module's tests that are made `together`, by the tests' names; every part of them has run."""
+    tests = {
+        test.name: test
+        for test in request.session.items
+        if isinstance(test, pytest.Function) and test.module is request.module and hasattr(test.function, "parts")
     }
-    with one_window(models, shipped_mapping, empty_warehouse, tmp_path_factory.mktemp("together"), given) as nights:
+    with _apart(models, shipped_mapping, empty_warehouse, tmp_path_factory.mktemp("together"), tests) as nights:
+        parts = {
+            name: test.function.parts(night=nights[name], **(test.callspec.params if hasattr(test, "callspec") else {}))
+            for name, test in tests.items()
+        }
+        while parts := {name: rest for name, rest in parts.items() if nights[name].go_on(rest)}:
+            _model_window(models, shipped_mapping, [nights[name] for name in parts])
         yield nights
 
 
@@ -567,7 +620,7 @@ def night(
     empty_warehouse: Path,
     tmp_path: Path,
 ) -> Iterator[Night]:
-    if hasattr(request.function, "given"):
+    if hasattr(request.function, "parts"):
         yield request.getfixturevalue("nights_together")[request.node.name]
         return
     path = tmp_path / "warehouse.duckdb"

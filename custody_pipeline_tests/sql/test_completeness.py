@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from custody_pipeline.models.pending_reads import recordings_to_read
 from custody_pipeline.settings import Settings
-from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, NIGHT, together
+from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from custody_pipeline_tests.sql.conftest import Night
+    from custody_pipeline_tests.sql.conftest import Night, Parts
 
 NEEDED = {
     "export_objects", "conversation_details", "recording_metadata", "export_jobs", "export_failures",
@@ -29,45 +30,43 @@ def claim(night: Night) -> tuple[str, dict[str, str]]:
 
 
 @together
-def test_a_night_is_established_only_if_every_needed_source_answered_whole(night: Night) -> Iterator[None]:
+def test_a_night_is_established_only_if_every_needed_source_answered_whole(night: Night) -> Parts:
     night.call()
     yield
     assert claim(night) == ("established", dict.fromkeys(sorted(NEEDED), "whole"))
     assert night.source("recording_metadata")["detail"].startswith("1 conversations were not read one by one")
 
 
+@pytest.mark.parametrize("source", sorted(NEEDED))
 @pytest.mark.parametrize(
     ("receipt", "state"), [("failed", "failed"), ("partial", "partial"), ("not_configured", "not_asked")]
 )
-def test_a_source_that_is_not_whole_leaves_the_night_not_established(night: Night, receipt: str, state: str) -> None:
+@together
+def test_a_source_that_is_not_whole_leaves_the_night_not_established(
+    night: Night, source: str, receipt: str, state: str
+) -> Parts:
     night.call()
-    night.run()
-    for source in sorted(NEEDED):
-        night.execute(
-            "UPDATE raw.extraction_receipts SET receipt_state = if(resource = ?, ?, 'complete')", [source, receipt]
-        )
-        night.model(only={"staging.receipts", "custody.reconciliation", "custody.coverage", "custody.nights"})
-        completeness, states = claim(night)
-        assert (source, completeness, states[source]) == (source, "not_established", state)
-        assert "yet" not in (night.source(source)["detail"] or ""), "waiting would not help"
+    night.receipt(source, receipt_state=receipt)
+    yield
+    completeness, states = claim(night)
+    assert (completeness, states[source]) == ("not_established", state)
+    assert "yet" not in (night.source(source)["detail"] or ""), "waiting would not help"
 
 
 @pytest.mark.parametrize(
     ("receipt", "state"), [("failed", "provisional"), ("partial", "provisional"), ("complete", "final")]
 )
-def test_a_night_with_a_source_that_is_cut_short_is_rechecked(night: Night, receipt: str, state: str) -> None:
+@together
+def test_a_night_with_a_source_that_is_cut_short_is_rechecked(night: Night, receipt: str, state: str) -> Parts:
     night.call()
-    night.load()
-    night.execute(
-        "UPDATE raw.extraction_receipts SET receipt_state = ? WHERE resource = 'orphan_recordings'", [receipt]
-    )
-    night.execute("UPDATE raw.extraction_receipts SET finished_at = TIMESTAMP '2026-11-10 00:00:00'")
-    night.model()
+    night.receipt("orphan_recordings", receipt_state=receipt)
+    night.receipt(finished_at="2026-11-10 00:00:00")
+    yield
     assert [row["state"] for row in night.table("nights")] == [state]
 
 
 @together
-def test_a_bucket_only_night_is_never_established(night: Night) -> Iterator[None]:
+def test_a_bucket_only_night_is_never_established(night: Night) -> Parts:
     night.api = False
     night.call()
     yield
@@ -82,7 +81,7 @@ def test_a_bucket_only_night_is_never_established(night: Night) -> Iterator[None
 @together
 def test_a_night_is_not_established_before_the_vendors_data_are_complete(
     night: Night, watermark: str, source: str
-) -> Iterator[None]:
+) -> Parts:
     setattr(night, watermark, "2026-11-02 23:00:00")
     night.call()
     yield
@@ -91,11 +90,11 @@ def test_a_night_is_not_established_before_the_vendors_data_are_complete(
 
 
 @pytest.mark.parametrize("source", ["recording_metadata", "export_manifests", "conversation_attributes"])
-def test_a_request_that_failed_for_good_leaves_the_night_not_established(night: Night, source: str) -> None:
+@together
+def test_a_request_that_failed_for_good_leaves_the_night_not_established(night: Night, source: str) -> Parts:
     night.call()
-    night.load()
-    night.execute("UPDATE raw.extraction_receipts SET failures = 1 WHERE resource = ?", [source])
-    night.model()
+    night.receipt(source, failures=1)
+    yield
     assert claim(night)[0] == "not_established"
 
 
@@ -105,7 +104,7 @@ def test_a_request_that_failed_for_good_leaves_the_night_not_established(night: 
 @together
 def test_a_conversation_that_is_refused_may_have_other_tags_than_the_job(
     night: Night, status: int, completeness: str
-) -> Iterator[None]:
+) -> Parts:
     night.call()
     night.refuse(status)
     yield
@@ -114,7 +113,7 @@ def test_a_conversation_that_is_refused_may_have_other_tags_than_the_job(
 
 @pytest.mark.parametrize("source", ["captures", "conversation_events", "conversation_attributes", "recording_audits"])
 @together
-def test_what_cannot_be_read_may_name_a_recording_a_tag_or_an_access(night: Night, source: str) -> Iterator[None]:
+def test_what_cannot_be_read_may_name_a_recording_a_tag_or_an_access(night: Night, source: str) -> Parts:
     night.call()
     night.rows[source].append({"document_state": "truncated"})
     yield
@@ -133,9 +132,8 @@ def carried_over(night: Night, *ends: str) -> None:
 def test_a_job_that_states_more_recordings_than_are_known_makes_the_night_incomplete(night: Night) -> None:
     night.call()
     night.job(total_recordings=1000, **WHOLE_NIGHT)
-    night.run()
     carried_over(night)
-    night.model()
+    night.run()
     assert night.balance("job_totals") == (1000, 1, 0, 999)
     assert claim(night)[0] == "incomplete"
     assert [row["source"] for row in night.check("no_unexplained_recording")] == ["job_totals"]
@@ -159,25 +157,25 @@ def test_a_call_begun_the_evening_before_is_among_those_that_a_job_states(
 ) -> None:
     night.call()
     night.job(total_recordings=2, **WHOLE_NIGHT)
-    night.run()
     carried_over(night, end)
-    night.model()
+    night.run()
     assert night.balance("job_totals") == expected
 
 
-def test_a_conversation_that_goes_on_after_the_night_is_carried_over(night: Night) -> None:
+@together
+def test_a_conversation_that_goes_on_after_the_night_is_carried_over(night: Night) -> Parts:
     night.call()
     night.details()["conversation_end"] = "2026-11-03 00:05:00"
-    night.run()
-    found = night.execute("SELECT ends FROM staging.carried_over").fetchall()
-    assert [[str(end) for end in ends] for (ends,) in found] == [["2026-11-03 00:05:00"]]
+    yield
+    ((ends,),) = night.execute("SELECT ends FROM staging.carried_over WHERE partition_date = ?", [night.day]).fetchall()
+    assert ends == [datetime.combine(night.day, time(0, 5)) + timedelta(days=1)]
 
 
 @pytest.mark.parametrize(
     "source", ["recording_metadata", "export_jobs", "export_failures", "orphan_recordings", "listed_recordings"]
 )
 @together
-def test_an_answer_that_cannot_be_read_leaves_the_night_not_established(night: Night, source: str) -> Iterator[None]:
+def test_an_answer_that_cannot_be_read_leaves_the_night_not_established(night: Night, source: str) -> Parts:
     night.call()
     keys = {"recording_metadata": {"key_conversation_id": "c1"}, "export_jobs": {"job_id": "j1"}}
     night.rows[source].append({"document_state": "wrong_shape", **keys.get(source, {})})
@@ -187,7 +185,7 @@ def test_an_answer_that_cannot_be_read_leaves_the_night_not_established(night: N
 
 
 @together
-def test_details_that_cannot_be_read_may_flag_a_recording_that_no_list_has(night: Night) -> Iterator[None]:
+def test_details_that_cannot_be_read_may_flag_a_recording_that_no_list_has(night: Night) -> Parts:
     night.call()
     night.details()["document_state"] = "not_json"
     night.metadata("c1", {"recording_id": "r1"})
@@ -196,32 +194,28 @@ def test_details_that_cannot_be_read_may_flag_a_recording_that_no_list_has(night
     assert (completeness, states["conversation_details"]) == ("not_established", "partial")
 
 
-def test_an_interface_of_audits_that_refuses_was_not_asked(night: Night) -> None:
+@together
+def test_an_interface_of_audits_that_refuses_was_not_asked(night: Night) -> Parts:
     night.call()
     night.rows["recording_audits"].append({"audit_id": "a1"})
-    night.load()
-    night.execute(
-        "UPDATE raw.extraction_receipts SET failures = 1, detail = 'HTTP 403' WHERE resource = 'recording_audits'"
-    )
-    night.model()
+    night.receipt("recording_audits", failures=1, detail="HTTP 403")
+    yield
     found = night.source("recording_audits")
     assert (claim(night)[0], found["state"], found["detail"]) == ("established", "not_asked", "HTTP 403")
 
 
-def test_what_a_whole_source_could_not_see_stands_beside_a_wrong_clock(night: Night) -> None:
+@together
+def test_what_a_whole_source_could_not_see_stands_beside_a_wrong_clock(night: Night) -> Parts:
     night.call()
+    night.receipt(sequence=1, started_at="2026-12-02 00:00:00", detail="versioning is off")
     night.load()
-    night.load()
-    night.execute(
-        "UPDATE raw.extraction_receipts SET detail = 'versioning is off', sequence = landing_id[:3]::INT, "
-        "started_at = if(landing_id < '002', TIMESTAMP '2026-12-02', TIMESTAMP '2026-12-01')"
-    )
-    night.model()
+    night.receipt(sequence=2, started_at="2026-12-01 00:00:00")
+    yield
     assert "a clock was wrong; versioning is off" in night.source("export_objects")["detail"]
 
 
 @together
-def test_sessions_without_an_id_are_expected_each_by_itself(night: Night) -> Iterator[None]:
+def test_sessions_without_an_id_are_expected_each_by_itself(night: Night) -> Parts:
     night.call()
     legs = night.leg()["sessions"]
     legs[:] = [{**legs[0], "session_id": None}, {**legs[0], "session_id": None}]
@@ -232,26 +226,31 @@ def test_sessions_without_an_id_are_expected_each_by_itself(night: Night) -> Ite
     assert claim(night)[0] == "incomplete"
 
 
-def test_the_load_that_was_taken_last_counts_whatever_its_clock_said(night: Night) -> None:
+@together
+def test_the_load_that_was_taken_last_counts_whatever_its_clock_said(night: Night) -> Parts:
     night.call(agent={"Legal-Hold": "true"})
+    night.receipt(sequence=2)
     night.load()
     night.details()["participants"][2]["attributes"] = {"Legal-Hold": "false"}
-    night.load()
     # The second load was taken first, by a clock that was fast.
-    night.execute("UPDATE raw.extraction_receipts SET sequence = CASE WHEN landing_id < '002' THEN 2 ELSE 1 END")
-    night.model()
+    night.receipt(sequence=1)
+    yield
     assert night.row()["custom_data_legal_hold"] == "true"
     assert {row["landing_id"][:3] for row in night.check("clock_steady")} == {"002"}
     assert "a clock was wrong" in night.source("export_objects")["detail"]
     # Loads of an earlier version have no sequence, and come before all others.
-    night.execute("UPDATE raw.extraction_receipts SET sequence = NULL WHERE landing_id < '002'")
-    night.model()
+    night.execute(
+        "UPDATE raw.extraction_receipts SET sequence = NULL WHERE landing_id < '002' AND partition_date = ?",
+        [night.day],
+    )
+    night.load_nothing()
+    yield
     assert night.row()["custom_data_legal_hold"] == "false"
     assert night.check("clock_steady") == []
 
 
 @together
-def test_a_job_of_several_nights_states_nothing_about_one(night: Night) -> Iterator[None]:
+def test_a_job_of_several_nights_states_nothing_about_one(night: Night) -> Parts:
     night.call()
     night.job(total_recordings=1000, interval_start="2026-11-01 00:00:00", interval_end="2026-11-08 00:00:00")
     yield
@@ -265,7 +264,7 @@ def screen_of_the_agent(night: Night) -> None:
 
 
 @together
-def test_the_flag_of_a_screen_is_tied_to_a_session_with_an_id(night: Night) -> Iterator[None]:
+def test_the_flag_of_a_screen_is_tied_to_a_session_with_an_id(night: Night) -> Parts:
     screen_of_the_agent(night)
     legs = night.leg()["sessions"]
     legs.insert(0, {**legs[0], "session_id": None, "media_type": "screenshare", "recording": False})
@@ -278,7 +277,7 @@ def screens(night: Night) -> list[str]:
 
 
 @together
-def test_a_screen_of_which_the_flag_alone_is_left_has_a_row(night: Night) -> Iterator[None]:
+def test_a_screen_of_which_the_flag_alone_is_left_has_a_row(night: Night) -> Parts:
     screen_of_the_agent(night)
     night.metadata("c1", {"recording_id": "r1", "session_id": "c1-agent-1-session"})
     yield
@@ -293,7 +292,7 @@ def test_a_screen_of_which_the_flag_alone_is_left_has_a_row(night: Night) -> Ite
 
 @pytest.mark.parametrize("session", ["c1-agent-1-session", "c1-agent-1-screen", "of nobody", None])
 @together
-def test_a_screen_recording_answers_the_flag_of_its_participant(night: Night, session: str | None) -> Iterator[None]:
+def test_a_screen_recording_answers_the_flag_of_its_participant(night: Night, session: str | None) -> Parts:
     screen_of_the_agent(night)
     legs = night.leg()["sessions"]
     legs.append({**legs[0], "session_id": "c1-agent-1-screen", "media_type": "screenshare", "recording": False})
@@ -309,7 +308,7 @@ def test_a_screen_recording_answers_the_flag_of_its_participant(night: Night, se
 
 
 @together
-def test_the_screen_recording_of_one_agent_does_not_stand_for_that_of_another(night: Night) -> Iterator[None]:
+def test_the_screen_recording_of_one_agent_does_not_stand_for_that_of_another(night: Night) -> Parts:
     night.transfer({"Legal-Hold": "false"}, {"Legal-Hold": "false"})
     night.details()["screen_recorded"] = ["c1-agent-1", "c1-agent-2"]
     night.metadata(
@@ -324,7 +323,7 @@ def test_the_screen_recording_of_one_agent_does_not_stand_for_that_of_another(ni
 
 
 @together
-def test_a_screen_recording_does_not_stand_for_lost_audio(night: Night) -> Iterator[None]:
+def test_a_screen_recording_does_not_stand_for_lost_audio(night: Night) -> Parts:
     night.call()
     for row in night.rows["export_objects"]:
         row["object_key"] = row["object_key"].replace(".opus", ".webm")
@@ -340,7 +339,7 @@ def test_a_screen_recording_does_not_stand_for_lost_audio(night: Night) -> Itera
 @together
 def test_a_session_without_a_recording_is_named_only_as_far_as_it_can_be_told(
     night: Night, named: str | None, told: str
-) -> Iterator[None]:
+) -> Parts:
     night.transfer({"Legal-Hold": "false"}, {"Legal-Hold": "false"})
     night.rows["export_objects"].clear()  # one recording is archived, the other lost
     night.metadata("c1", {"recording_id": "r1", "session_id": named, "file_state": "ARCHIVED", "exported_date": None})
@@ -350,7 +349,7 @@ def test_a_session_without_a_recording_is_named_only_as_far_as_it_can_be_told(
 
 
 @together
-def test_a_digest_of_other_bytes_under_the_same_key_is_not_the_objects(night: Night) -> Iterator[None]:
+def test_a_digest_of_other_bytes_under_the_same_key_is_not_the_objects(night: Night) -> Parts:
     # A bucket without versions: the export wrote the key again, and the new object cannot be read.
     night.call()
     for row in (*night.rows["export_objects"], *night.rows["media_digests"], *night.rows["export_sidecars"]):
@@ -367,9 +366,7 @@ def test_a_digest_of_other_bytes_under_the_same_key_is_not_the_objects(night: Ni
 
 @pytest.mark.parametrize("flags", [(True, False), (False, True)])
 @together
-def test_a_session_that_one_of_two_documents_flags_was_recorded(
-    night: Night, flags: tuple[bool, bool]
-) -> Iterator[None]:
+def test_a_session_that_one_of_two_documents_flags_was_recorded(night: Night, flags: tuple[bool, bool]) -> Parts:
     night.call()
     night.rows["export_objects"].clear()
     second = deepcopy(night.details())
@@ -385,7 +382,7 @@ def test_a_session_that_one_of_two_documents_flags_was_recorded(
 
 @pytest.mark.parametrize(("name", "rows"), [("c1-agent-1", ["screen:c1-agent-1"]), (None, ["screen:s1", "screen:s2"])])
 @together
-def test_screens_are_told_apart_by_participant(night: Night, name: str | None, rows: list[str]) -> Iterator[None]:
+def test_screens_are_told_apart_by_participant(night: Night, name: str | None, rows: list[str]) -> Parts:
     """Two entries of one participant are one screen; two participants without an id are two."""
     night.call()
     agent = night.leg()
@@ -413,9 +410,7 @@ def a_screen_by_its_sidecar(night: Night) -> None:
 
 @pytest.mark.parametrize("given", [a_snippet_by_metadata, a_snippet_by_its_sidecar, a_screen_by_its_sidecar])
 @together
-def test_neither_a_snippet_nor_a_screen_stands_for_lost_audio(
-    night: Night, given: Callable[[Night], None]
-) -> Iterator[None]:
+def test_neither_a_snippet_nor_a_screen_stands_for_lost_audio(night: Night, given: Callable[[Night], None]) -> Parts:
     night.call()
     given(night)
     yield
@@ -424,7 +419,7 @@ def test_neither_a_snippet_nor_a_screen_stands_for_lost_audio(
 
 
 @together
-def test_a_sidecar_of_another_recording_makes_no_screen_of_an_audio_recording(night: Night) -> Iterator[None]:
+def test_a_sidecar_of_another_recording_makes_no_screen_of_an_audio_recording(night: Night) -> Parts:
     night.call()
     night.details()["screen_recorded"] = [night.leg()["participant_id"]]
     night.sidecar().update(recording_id="r9", media_type="Screen", media_subtype="Screen")
@@ -433,7 +428,7 @@ def test_a_sidecar_of_another_recording_makes_no_screen_of_an_audio_recording(ni
 
 
 @together
-def test_a_sidecar_may_write_its_ids_in_capitals(night: Night) -> Iterator[None]:
+def test_a_sidecar_may_write_its_ids_in_capitals(night: Night) -> Parts:
     night.call()
     night.sidecar().update(conversation_id="C1", recording_id="R1")
     yield
@@ -446,7 +441,7 @@ def test_a_sidecar_may_write_its_ids_in_capitals(night: Night) -> Iterator[None]
 @together
 def test_an_answer_that_was_no_conversation_is_no_capture(
     night: Night, second: bool, state: str, reasons: set[str]
-) -> Iterator[None]:
+) -> Parts:
     night.call()
     night.event("10:05:00", outcome="conversation_unreadable")
     night.rows["captures"].append(
@@ -459,7 +454,7 @@ def test_an_answer_that_was_no_conversation_is_no_capture(
 
 
 @together
-def test_a_damaged_capture_may_hold_what_no_other_shows(night: Night) -> Iterator[None]:
+def test_a_damaged_capture_may_hold_what_no_other_shows(night: Night) -> Parts:
     night.call()
     night.capture("10:06:00", agent=HEALTHY_AGENT)
     night.rows["captures"].append({"conversation_id": "c1", "document_state": "truncated"})
@@ -501,9 +496,10 @@ def empty_the_bucket(night: Night) -> None:
     ("status", "reason"),
     [(None, "RECORDING_NOT_FOUND"), (403, "CONVERSATION_FORBIDDEN"), (503, "CONVERSATION_FETCH_FAILED")],
 )
+@together
 def test_a_recording_that_no_source_names_any_more_keeps_its_row(
     night: Night, was_exported: bool, status: int | None, reason: str
-) -> None:
+) -> Parts:
     a_chat(night)
     night.metadata("c1", {"recording_id": "r1", "media": "chat", "exported_date": None})
     if not was_exported:
@@ -515,14 +511,14 @@ def test_a_recording_that_no_source_names_any_more_keeps_its_row(
         night.refuse(status, resource="recording_metadata")
     else:
         night.metadata("c1")
-    night.run()
+    yield
     assert night.reasons() == {"OBJECT_MISSING" if was_exported else reason}
     assert night.balance("recordings") == (1, 0, 1, 0)
     assert night.row()["custody_status"] == "gap"
     assert night.row()["media_state"] == ("removed" if was_exported else "not_exported")
     assert night.check("row_conservation") == night.check("gaps_told") == []
     before = night.sha256()
-    night.run()
+    yield
     assert night.sha256() == before
 
 
@@ -543,16 +539,17 @@ def no_conversation(night: Night) -> None:
 
 
 @pytest.mark.parametrize("changed", [flags_withdrawn, other_sessions, no_conversation])
+@together
 def test_a_session_that_an_earlier_load_flagged_as_recorded_keeps_its_row(
     night: Night, changed: Callable[[Night], None]
-) -> None:
+) -> Parts:
     night.call()
     night.details()["screen_recorded"] = ["c1-agent-1"]
     empty_the_bucket(night)
     night.metadata("c1")
     night.load()
     changed(night)
-    night.run()
+    yield
     assert [(row["recording_id"], row["gap_reasons"]) for row in night.table("chain_of_custody")] == [
         ("screen:c1-agent-1", ["RECORDING_NOT_FOUND"]),
         ("session:c1-agent-1-session", ["RECORDING_NOT_FOUND"]),
@@ -560,7 +557,7 @@ def test_a_session_that_an_earlier_load_flagged_as_recorded_keeps_its_row(
     assert night.balance("details_sessions") == (2, 0, 2, 0)
     assert all("/landing/001-conversation_details.ndjson.gz#L1" in row["evidence"] for row in night.table("gaps"))
     settings = Settings(export_url="s3://exports", publish_url="s3://dataset")
-    assert "flagged_before" in recordings_to_read(night.con, settings, NIGHT)["c1"]
+    assert "flagged_before" in recordings_to_read(night.con, settings, night.day)[night.named("c1")]
     assert night.check("row_conservation") == night.check("gaps_told") == []
 
 
@@ -588,14 +585,15 @@ def stamped_as_exported(night: Night) -> None:
 
 
 @pytest.mark.parametrize("told", [excluded_as_sensitive, failed_again, stamped_as_exported])
+@together
 def test_what_the_bucket_had_was_exported_whatever_else_is_told_of_it(
     night: Night, told: Callable[[Night], None]
-) -> None:
+) -> Parts:
     a_chat(night)
     night.load()
     empty_the_bucket(night)
     told(night)
-    night.run()
+    yield
     gap = night.gap("OBJECT_MISSING")
     assert gap["detail"] == "an earlier listing of the bucket had its object, and the newest one has not"
     assert [found["what"] for found in gap["evidence"] if "listing" in found["what"]] == [
@@ -604,12 +602,12 @@ def test_what_the_bucket_had_was_exported_whatever_else_is_told_of_it(
     assert night.reasons() == {"OBJECT_MISSING"}
     assert (night.row()["custody_status"], night.row()["media_state"]) == ("gap", "removed")
     before = night.sha256()
-    night.run()
+    yield
     assert night.sha256() == before
 
 
 @together
-def test_what_was_deleted_from_the_bucket_and_at_the_vendor_had_been_exported(night: Night) -> Iterator[None]:
+def test_what_was_deleted_from_the_bucket_and_at_the_vendor_had_been_exported(night: Night) -> Parts:
     a_chat(night)
     night.object().update(is_delete_marker=True, object_bytes=None)
     night.metadata("c1", {"recording_id": "r1", "media": "chat", "exported_date": None, "file_state": "DELETED"})
@@ -627,9 +625,10 @@ def test_what_was_deleted_from_the_bucket_and_at_the_vendor_had_been_exported(ni
         ({"exported_date": "2026-11-03 00:45:00", "file_state": "DELETED"}, "OBJECT_MISSING"),
     ],
 )
+@together
 def test_what_was_told_of_a_recording_that_is_gone_gives_the_reason(
     night: Night, told: dict[str, str], reason: str
-) -> None:
+) -> Parts:
     a_chat(night)
     night.metadata("c1", {"recording_id": "r1", "media": "chat", "exported_date": None, **told})
     empty_the_bucket(night)
@@ -637,7 +636,7 @@ def test_what_was_told_of_a_recording_that_is_gone_gives_the_reason(
     night.load()
     night.rows["recording_metadata"].clear()
     night.metadata("c1")
-    night.run()
+    yield
     assert night.reasons() == {reason}
     # The second load changed nothing, so no cut has it: no row may depend on it.
     evidence = [found["uri"] for found in night.gap(reason)["evidence"]]
@@ -649,9 +648,10 @@ def a_manifest(night: Night) -> None:
 
 
 @pytest.mark.parametrize(("named", "reason"), [(a_manifest, "CONVERSATION_FETCH_FAILED"), (None, "OBJECT_MISSING")])
+@together
 def test_what_an_earlier_load_named_is_asked_for_again(
     night: Night, named: Callable[[Night], None] | None, reason: str
-) -> None:
+) -> Parts:
     night.call()
     night.rows["conversation_details"].clear()
     if named:
@@ -660,16 +660,16 @@ def test_what_an_earlier_load_named_is_asked_for_again(
     night.load()
     empty_the_bucket(night)
     night.rows["export_manifests"].clear()
-    night.run()
+    yield
     settings = Settings(export_url="s3://exports", publish_url="s3://dataset")
-    assert recordings_to_read(night.con, settings, NIGHT) == {"c1": ["not_in_details", "read_before"]}
+    assert recordings_to_read(night.con, settings, night.day) == {night.named("c1"): ["not_in_details", "read_before"]}
     assert reason in night.reasons("r1")
     details = {row["reason"]: row["detail"] for row in night.table("gaps")}
     assert reason == "OBJECT_MISSING" or details[reason].endswith("; the recording interface was not asked")
 
 
 @together
-def test_an_earlier_list_of_another_nights_recording_gives_no_row(night: Night) -> Iterator[None]:
+def test_an_earlier_list_of_another_nights_recording_gives_no_row(night: Night) -> Parts:
     night.rows["export_failures"].append({"job_id": "j1", "conversation_id": "c9", "recording_id": "r9"})
     night.single("c9", agent={})["start_time"] = "2026-11-01 10:00:00"
     night.load()
@@ -679,12 +679,13 @@ def test_an_earlier_list_of_another_nights_recording_gives_no_row(night: Night) 
     assert night.table("chain_of_custody") == []
 
 
-def test_a_conversation_that_the_job_has_no_more_leaves_the_night_not_established(night: Night) -> None:
+@together
+def test_a_conversation_that_the_job_has_no_more_leaves_the_night_not_established(night: Night) -> Parts:
     night.call()
     empty_the_bucket(night)
     night.load()
     night.rows["conversation_details"].clear()
-    night.run()
+    yield
     found = night.source("conversation_details")
     told = "1 conversations that other answers have are missing"
     assert (claim(night)[0], found["state"], found["detail"]) == ("not_established", "partial", told)
@@ -703,7 +704,7 @@ def test_a_conversation_that_the_job_has_no_more_leaves_the_night_not_establishe
 @together
 def test_a_conversation_of_the_night_that_the_job_lacks_shows_that_the_job_is_not_whole(
     night: Night, start: str | None, completeness: str
-) -> Iterator[None]:
+) -> Parts:
     night.call()
     night.call("c2", "r2")
     night.single("c2")["start_time"] = start
@@ -730,7 +731,7 @@ def test_a_recording_that_another_night_has_now_is_not_gone(night: Night) -> Non
 @together
 def test_typed_attributes_are_of_the_conversation_that_their_record_names(
     night: Night, named: str | None, legal_hold: str | None, reasons: set[str]
-) -> Iterator[None]:
+) -> Parts:
     night.call(agent={"Disposition": "Resolved"})
     night.single()["conversation_id"] = "C1" if named == "C1" else None
     night.rows["conversation_attributes"].append(
@@ -744,7 +745,8 @@ def test_typed_attributes_are_of_the_conversation_that_their_record_names(
 
 
 @pytest.mark.parametrize("told_by", ["metadata", "extension", "sidecar"])
-def test_a_screen_that_is_gone_does_not_stand_for_lost_audio(night: Night, told_by: str) -> None:
+@together
+def test_a_screen_that_is_gone_does_not_stand_for_lost_audio(night: Night, told_by: str) -> Parts:
     night.call()
     if told_by == "metadata":
         night.metadata("c1", {"recording_id": "r1", "media_subtype": "Screen", "exported_date": None})
@@ -756,7 +758,7 @@ def test_a_screen_that_is_gone_does_not_stand_for_lost_audio(night: Night, told_
     empty_the_bucket(night)
     night.rows["recording_metadata"].clear()
     night.metadata("c1")
-    night.run()
+    yield
     assert [row["recording_id"] for row in night.table("chain_of_custody")] == ["r1", "session:c1-agent-1-session"]
 
 
@@ -771,9 +773,10 @@ ONE, CAPITALS = "aaaaaaaa-0000-4000-8000-00000000000a", "AAAAAAAA-0000-4000-8000
         (lambda night: night.metadata("c2", {"recording_id": CAPITALS, "exported_date": None}), ("c2", CAPITALS)),
     ],
 )
+@together
 def test_a_recording_that_is_gone_has_the_row_of_its_last_conversation_and_spelling(
     night: Night, then: Callable[[Night], None], last: tuple[str, str]
-) -> None:
+) -> Parts:
     a_chat(night)
     empty_the_bucket(night)
     night.listed(ONE)
@@ -783,38 +786,41 @@ def test_a_recording_that_is_gone_has_the_row_of_its_last_conversation_and_spell
     night.load()
     for resource in ("listed_recordings", "recording_metadata"):
         night.rows[resource].clear()
-    night.run()
+    yield
     assert [(row["conversation_id"], row["recording_id"]) for row in night.table("chain_of_custody")] == [last]
     (row,) = night.table("chain_of_custody")
     assert row["gap_reasons"] == sorted(set(row["gap_reasons"]))
 
 
-def test_a_recording_that_is_gone_from_the_bucket_has_the_row_of_its_folder(night: Night) -> None:
+@together
+def test_a_recording_that_is_gone_from_the_bucket_has_the_row_of_its_folder(night: Night) -> Parts:
     night.call("c1", ONE)
     night.load()
     empty_the_bucket(night)
     night.listed(CAPITALS, "c2")
     night.load()
     night.rows["listed_recordings"].clear()
-    night.run()
+    yield
     (row,) = night.table("chain_of_custody")
     assert (row["conversation_id"], row["recording_id"], row["gap_reasons"]) == ("c1", ONE, ["OBJECT_MISSING"])
 
 
 @pytest.mark.parametrize("swap", [False, True])
-def test_the_order_of_two_entries_of_a_recording_decides_nothing(night: Night, swap: bool) -> None:
+@together
+def test_the_order_of_two_entries_of_a_recording_decides_nothing(night: Night, swap: bool) -> Parts:
     night.call()
     entries = [{"file_state": "AVAILABLE"}, {"file_state": "DELETED"}]
     night.metadata("c1", *({"recording_id": "r1", "document_sha256": "d" * 64, **entry} for entry in entries))
     if swap:
         night.rows["recording_metadata"].reverse()
-    night.run()
+    yield
     assert night.row()["file_state"] == "AVAILABLE"
 
 
-def test_a_sidecar_may_write_its_times_without_seconds(night: Night) -> None:
+@together
+def test_a_sidecar_may_write_its_times_without_seconds(night: Night) -> Parts:
     night.call()
     night.sidecar().update(start_time="2026-11-02T10:00Z", end_time="2026-11-02T10:10Z", duration_ms=600_000)
-    night.run()
-    assert str(night.row()["recording_start"]) == "2026-11-02 10:00:00"
+    yield
+    assert night.row()["recording_start"] == datetime.combine(night.day, time(10))
     assert night.reasons() == set()

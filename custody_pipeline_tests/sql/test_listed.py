@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from custody_pipeline_tests.sql.conftest import Night, together
+from custody_pipeline_tests.sql.conftest import Night, Parts, together
 
 
 @pytest.mark.parametrize(
@@ -17,7 +15,7 @@ from custody_pipeline_tests.sql.conftest import Night, together
 @together
 def test_a_recording_that_only_the_list_names_has_a_row_with_a_reason(
     night: Night, status: int | None, reason: str
-) -> Iterator[None]:
+) -> Parts:
     night.call()
     night.listed("r1")
     night.listed("r2", "hidden")
@@ -41,7 +39,7 @@ def test_a_recording_that_only_the_list_names_has_a_row_with_a_reason(
 @together
 def test_a_recording_that_the_list_has_without_a_conversation_is_that_of_the_other_sources(
     night: Night,
-) -> Iterator[None]:
+) -> Parts:
     night.call()
     night.listed("r1", conversation_id=None)
     night.listed("r2", conversation_id=None)
@@ -60,9 +58,7 @@ LISTS: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("named_by", ["export_objects", "recording_metadata", *LISTS])
 @together
-def test_an_entry_without_a_conversation_is_about_the_only_one_that_is_known(
-    night: Night, named_by: str
-) -> Iterator[None]:
+def test_an_entry_without_a_conversation_is_about_the_only_one_that_is_known(night: Night, named_by: str) -> Parts:
     night.call(recording="r1" if named_by == "export_objects" else "r0")
     if named_by == "recording_metadata":
         night.metadata("c1", {"recording_id": "r1"})
@@ -80,7 +76,7 @@ def test_an_entry_without_a_conversation_is_about_the_only_one_that_is_known(
 
 
 @together
-def test_an_entry_without_a_conversation_is_about_none_of_two(night: Night) -> Iterator[None]:
+def test_an_entry_without_a_conversation_is_about_none_of_two(night: Night) -> Parts:
     night.call()
     night.export("c2", "r1")
     for resource, fields in LISTS.items():
@@ -98,7 +94,7 @@ def test_an_entry_without_a_conversation_is_about_none_of_two(night: Night) -> I
     ("date", "reason"), [("exported_date", "OBJECT_MISSING"), ("delete_date", "RECORDING_DELETED")]
 )
 @together
-def test_the_dates_of_the_list_say_why_a_recording_is_missing(night: Night, date: str, reason: str) -> Iterator[None]:
+def test_the_dates_of_the_list_say_why_a_recording_is_missing(night: Night, date: str, reason: str) -> Parts:
     night.call()
     night.listed("r2", "hidden", **{date: "2026-11-03 00:30:00"})
     night.refuse(403, "hidden", "recording_metadata")
@@ -107,7 +103,7 @@ def test_the_dates_of_the_list_say_why_a_recording_is_missing(night: Night, date
 
 
 @together
-def test_a_recording_is_listed_in_the_night_in_which_its_conversation_began(night: Night) -> Iterator[None]:
+def test_a_recording_is_listed_in_the_night_in_which_its_conversation_began(night: Night) -> Parts:
     night.call()
     for name, began in (("c2", "2026-11-01 23:58:00"), ("c3", "2026-11-02 00:01:00")):
         night.listed(f"of {name}", name, creation_time="2026-11-02 00:05:00")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from custody_pipeline_tests.sql.conftest import NIGHT, SCRIPT
+from custody_pipeline_tests.sql.conftest import NIGHT, SCRIPT, together
 
 if TYPE_CHECKING:
-    from custody_pipeline_tests.sql.conftest import Night
+    from custody_pipeline_tests.sql.conftest import Night, Parts
 
 
-def test_agents_are_named_in_the_order_of_their_ids(night: Night) -> None:
+@together
+def test_agents_are_named_in_the_order_of_their_ids(night: Night) -> Parts:
     night.call(agent={})
     night.sidecar()["user_ids"] = ["u-2", "u-1", "u-3"]
     night.rows["users"] = [
@@ -19,26 +20,28 @@ def test_agents_are_named_in_the_order_of_their_ids(night: Night) -> None:
         {"user_id": "u-3", "user_name": "Ann"},
         {"user_id": "u-4", "user_name": "Somebody else"},
     ]
-    night.run()
+    yield
     assert (night.row()["user_ids"], night.row()["agent_names"]) == (["u-1", "u-2", "u-3"], ["Zoe", None, "Ann"])
     assert night.gap("REQUIRED_TAG_MISSING")["agent_names"] == ["Zoe", None, "Ann"]
 
 
-def test_agents_have_no_names_where_the_client_may_not_list_users(night: Night) -> None:
+@together
+def test_agents_have_no_names_where_the_client_may_not_list_users(night: Night) -> Parts:
     night.call()
-    night.run()
+    yield
     assert night.row()["agent_names"] is None
 
 
-def test_names_that_change_later_change_no_night(night: Night) -> None:
+@together
+def test_names_that_change_later_change_no_night(night: Night) -> Parts:
     night.call()
     night.audit("Download", user_id="c1-user-1")
     night.rows["users"] = [{"user_id": "c1-user-1", "user_name": "Ann"}]
-    night.run()
+    yield
     before = night.sha256()
     night.rows["users"] = [{"user_id": "c1-user-1", "user_name": "Ann Roe"}]
     night.rows["queues"] = [{"queue_id": "q-intake", "queue_name": "Intake 2"}]
-    night.run()
+    yield
     assert (night.row()["agent_names"], night.row()["queue_names"]) == (["Ann"], ["Intake"])
     assert night.sha256() == before
     assert night.table("agents")[0]["user_name"] == "Ann Roe"

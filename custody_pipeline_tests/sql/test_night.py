@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,10 +12,13 @@ from custody_pipeline.models.run import add_events, refresh_events
 from custody_pipeline.warehouse.bookkeeping import append_row_versions
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline.warehouse.sql_text import table_columns
-from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night
+from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night, together
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from custody_pipeline.warehouse.ledger import Action
+    from custody_pipeline_tests.sql.conftest import Parts
 
 ACTOR = Actor("counsel", "1", "c0ffee")
 
@@ -27,8 +30,9 @@ def publish(night: Night, revision: int) -> None:
     append_row_versions(night.con, night.day, revision=revision)
 
 
-def test_an_empty_night_has_every_table_and_every_source(night: Night) -> None:
-    night.run()
+@together
+def test_an_empty_night_has_every_table_and_every_source(night: Night) -> Parts:
+    yield
     assert night.table("chain_of_custody") == []
     sources = [row["source"] for row in night.table("reconciliation")]
     assert [night.balance(source) for source in sources] == [(0, 0, 0, 0)] * 14
@@ -39,7 +43,8 @@ def test_an_empty_night_has_every_table_and_every_source(night: Night) -> None:
         assert night.check(name) == []
 
 
-def test_expected_is_present_plus_explained(night: Night) -> None:
+@together
+def test_expected_is_present_plus_explained(night: Night) -> Parts:
     night.call()
     night.call("c2", "r2")
     night.drop("export_objects", recording_id="r2")
@@ -49,7 +54,7 @@ def test_expected_is_present_plus_explained(night: Night) -> None:
         {"bucket": "exports", "object_key": "notes.txt", "is_latest": True, "is_delete_marker": False,
          "object_role": "other", "key_finding": "unrecognised", "object_bytes": 3}
     )  # fmt: skip
-    night.run()
+    yield
     assert night.balance("recordings") == (2, 1, 1, 0)
     assert night.balance("details_sessions") == (2, 1, 1, 0)
     assert night.balance("recording_metadata") == (1, 0, 1, 0)
@@ -57,17 +62,21 @@ def test_expected_is_present_plus_explained(night: Night) -> None:
     detail = {row["source"]: json.loads(row["detail"]) for row in night.table("reconciliation")}
     assert detail["recordings"] == {"OBJECT_MISSING": 1}
     assert night.check("gaps_told") == []
-    night.con.execute("UPDATE custody.gaps SET reason = 'OBJECT_EMPTY' WHERE reason = 'OBJECT_MISSING'")
+    night.con.execute(
+        "UPDATE custody.gaps SET reason = 'OBJECT_EMPTY' WHERE reason = 'OBJECT_MISSING' AND partition_date = ?",
+        [night.day],
+    )
     assert [(row["reason"], row["finding"]) for row in night.check("gaps_told")] == [
         ("OBJECT_EMPTY", "not in gap_reasons"), ("OBJECT_MISSING", "no row in gaps")
     ]  # fmt: skip
 
 
-def test_overlapping_jobs_count_a_recording_once(night: Night) -> None:
+@together
+def test_overlapping_jobs_count_a_recording_once(night: Night) -> Parts:
     night.call()
     night.job()
     night.job(job_id="j2", requested_at="2026-11-03 05:00:00")
-    night.run()
+    yield
     assert night.balance("export_jobs") == (1, 1, 0, 0)
     assert night.row()["export_job_id"] == "j2"
 
@@ -86,67 +95,76 @@ def test_checks_notice_what_was_tampered_with(night: Night) -> None:
     assert "object_bytes" in [row["column_name"] for row in night.check("schema_unchanged")]
 
 
-def test_collecting_the_same_again_changes_no_row(night: Night) -> None:
+@together
+def test_collecting_the_same_again_changes_no_row(night: Night) -> Parts:
     night.transfer(HEALTHY_AGENT, {"Disposition": "Escalated"})
     night.single()
     night.metadata("c1", {"recording_id": "r1"}, {"recording_id": "r2"})
     night.call("c3", "r3")
     night.drop("conversation_details", conversation_id="c3")
     night.refuse(503, "c3")
-    night.run()
+    yield
     tables = ("chain_of_custody", "custom_data", "gaps", "custody_events", "reconciliation")
     before = {name: night.table(name) for name in tables}
     digest = night.sha256()
-    night.run()
+    yield
     assert {name: night.table(name) for name in tables} == before
     assert night.sha256() == digest
 
 
-def test_publishing_is_no_reason_to_publish_again(night: Night) -> None:
+@together
+def test_publishing_is_no_reason_to_publish_again(night: Night) -> Parts:
     night.call()
-    night.run()
+    yield
     digest = night.sha256()
     publish(night, 1)
-    night.run()
+    yield
     assert night.sha256() == digest
     assert night.row()["revision"] == 1
     assert [row["action"] for row in night.table("custody_events") if row["recording_id"]].count("published") == 1
 
 
-def test_a_row_keeps_its_revision_until_its_content_changes(night: Night) -> None:
+@together
+def test_a_row_keeps_its_revision_until_its_content_changes(night: Night) -> Parts:
     night.call()
     night.call("c2", "r2")
-    night.run()
+    yield
     digest = night.sha256()
     publish(night, 1)
     night.single("c2", agent={**HEALTHY_AGENT, "Disposition": "Escalated"})
-    night.run()
+    yield
     assert night.sha256() != digest
     assert {name: night.row(name)["revision"] for name in ("r1", "r2")} == {"r1": 1, "r2": 2}
     publish(night, 2)
-    night.run()
+    yield
     assert {name: night.row(name)["revision"] for name in ("r1", "r2")} == {"r1": 1, "r2": 2}
 
 
-def test_rows_of_a_load_without_a_receipt_are_not_seen(night: Night) -> None:
+@together
+def test_rows_of_a_load_without_a_receipt_are_not_seen(night: Night) -> Parts:
     night.call()
-    night.run()
+    yield
     before = night.sha256()
     night.execute(
         "INSERT INTO raw.export_objects "
-        "SELECT * REPLACE ('killed' AS landing_id, 'r9' AS recording_id) FROM raw.export_objects"
+        "SELECT * REPLACE ('killed' AS landing_id, 'r9' AS recording_id) FROM raw.export_objects "
+        "WHERE partition_date = ?",
+        [night.day],
     )
-    night.model()
+    night.load_nothing()
+    yield
     assert night.sha256() == before
 
 
-def test_a_failed_load_leaves_the_earlier_one_current(night: Night) -> None:
+@together
+def test_a_failed_load_leaves_the_earlier_one_current(night: Night) -> Parts:
     night.call()
-    night.run()
+    yield
     before = night.table("chain_of_custody")
     failed = {"landing_id": "999", "resource": "conversation_details", "receipt_state": "failed"}
     night.insert("extraction_receipts", [failed])
-    night.model()
+    night.load_nothing()
+    yield
     assert night.table("chain_of_custody") == before
 
 
@@ -171,19 +189,19 @@ def test_events_tell_what_happened_in_order_with_hashes(night: Night) -> None:
     assert {event["who"] for event in ours if event["action"] != "joined"} == {"client-1"}
 
 
-def test_no_clock_decides_which_content_was_first(night: Night) -> None:
-    def row_after(content: str, fetched_at: str) -> str:
+@together
+def test_no_clock_decides_which_content_was_first(night: Night) -> Parts:
+    def row_after(load: int, content: str, fetched_at: str) -> Generator[None, None, str]:
         night.sidecar().update(document_sha256=content, fetched_at=fetched_at)
-        night.load()
-        # The test's own order of loads.
-        night.execute("UPDATE raw.extraction_receipts SET sequence = left(landing_id, 3)::INT")
-        night.model()
+        night.receipt(sequence=load)
+        yield
         return str(night.row()["row_sha256"])
 
     night.call()
-    first = row_after("a" * 64, "2026-11-20 00:00:00")
-    assert row_after("a" * 64, "2026-11-05 00:00:00") == first, "the first observation stays the first"
-    row_after("b" * 64, "2026-11-05 12:00:00")
+    first = yield from row_after(1, "a" * 64, "2026-11-20 00:00:00")
+    again = yield from row_after(2, "a" * 64, "2026-11-05 00:00:00")
+    assert again == first, "the first observation stays the first"
+    yield from row_after(3, "b" * 64, "2026-11-05 12:00:00")
     changes = [event for event in night.table("custody_events") if event["what"] == "export_sidecars document"]
     assert {event["action"]: (event["sha256_before"], event["sha256_after"]) for event in changes} == {
         "collected": (None, "a" * 64),
@@ -191,13 +209,12 @@ def test_no_clock_decides_which_content_was_first(night: Night) -> None:
     }
 
 
-def test_no_clock_decides_which_entry_or_request_was_first(night: Night) -> None:
-    def content_after(fetched_at: str) -> str:
+@together
+def test_no_clock_decides_which_entry_or_request_was_first(night: Night) -> Parts:
+    def content_after(load: int, fetched_at: str) -> Generator[None, None, str]:
         night.rows["recording_audits"][0]["fetched_at"] = night.rows["gdpr_requests"][0]["fetched_at"] = fetched_at
-        night.load()
-        # The test's own order of loads.
-        night.execute("UPDATE raw.extraction_receipts SET sequence = left(landing_id, 3)::INT")
-        night.model()
+        night.receipt(sequence=load)
+        yield
         return night.sha256()
 
     night.call()
@@ -205,11 +222,15 @@ def test_no_clock_decides_which_entry_or_request_was_first(night: Night) -> None
     night.refuse(404)
     night.erase_at_vendor(document_sha256="e" * 64)
     night.audit("Download", document_sha256="d" * 64)
-    assert content_after("2026-11-20 00:00:00") == content_after("2026-11-05 00:00:00")
-    assert night.gap("ERASED_AT_VENDOR")["evidence"][-1]["observed_at"].startswith("2026-11-20")
+    first = yield from content_after(1, "2026-11-20 00:00:00")
+    again = yield from content_after(2, "2026-11-05 00:00:00")
+    assert again == first
+    observed = night.gap("ERASED_AT_VENDOR")["evidence"][-1]["observed_at"]
+    assert observed.startswith(str(night.day + timedelta(days=18)))
 
 
-def test_what_names_a_recording_without_a_conversation_is_an_event_of_it_alone(night: Night) -> None:
+@together
+def test_what_names_a_recording_without_a_conversation_is_an_event_of_it_alone(night: Night) -> Parts:
     night.call()
     night.rows["orphan_recordings"] += [
         {"orphan_id": "o1"},
@@ -217,40 +238,50 @@ def test_what_names_a_recording_without_a_conversation_is_an_event_of_it_alone(n
         {"orphan_id": "o3", "recording_id": "r3"},
     ]
     night.job()
-    night.run()
+    yield
     found = [row["recording_id"] for row in night.table("custody_events") if "orphan_recordings" in row["what"]]
     assert found == ["orphan:o1", "r3", "orphan:o2"]
 
 
-def state(night: Night) -> str:
-    night.run()
+def state(night: Night) -> Generator[None, None, str]:
+    yield
     return str(night.table("nights")[0]["state"])
 
 
-def test_a_night_is_open_then_provisional_then_final(night: Night) -> None:
+@together
+def test_a_night_is_open_then_provisional_then_final(night: Night) -> Parts:
     night.call()
     night.loads = -1  # collected on the 4th, then on the 5th: within the lag of 72 hours
     night.watermark = "2026-11-02 23:00:00"
-    assert state(night) == "open"
+    assert (yield from state(night)) == "open"
     night.watermark = "2026-11-03 00:00:00"
-    assert state(night) == "provisional"
+    assert (yield from state(night)) == "provisional"
     night.loads = 1
-    assert state(night) == "final"
+    assert (yield from state(night)) == "final"
 
 
-def test_a_gap_that_no_recheck_can_close_does_not_keep_a_night_provisional(night: Night) -> None:
+def rechecked(night: Night, reason: str) -> int:
+    """Until how many days after the night's day the gap of this reason is rechecked."""
+    until: datetime = night.gap(reason)["recheck_until"]
+    assert until.time() == time()
+    return (until.date() - night.day).days
+
+
+@together
+def test_a_gap_that_no_recheck_can_close_does_not_keep_a_night_provisional(night: Night) -> Parts:
     night.call()
     night.drop("export_objects", object_role="sidecar")
     night.rows["export_sidecars"].clear()
     night.loads = 0
-    assert state(night) == "provisional"
-    assert night.gap("SIDECAR_MISSING")["recheck_until"] == datetime(2026, 11, 6)
+    assert (yield from state(night)) == "provisional"
+    assert rechecked(night, "SIDECAR_MISSING") == 4
     night.loads = 1
-    assert state(night) == "final"
+    assert (yield from state(night)) == "final"
     assert night.reasons() == {"SIDECAR_MISSING"}
 
 
-def test_a_night_is_rechecked_until_its_recordings_are_deleted(night: Night) -> None:
+@together
+def test_a_night_is_rechecked_until_its_recordings_are_deleted(night: Night) -> Parts:
     night.call()
     night.rows["export_objects"].clear()
     night.rows["export_sidecars"].clear()
@@ -258,20 +289,21 @@ def test_a_night_is_rechecked_until_its_recordings_are_deleted(night: Night) -> 
         "c1", {"recording_id": "r1", "session_id": "c1-agent-1-session", "delete_date": "2026-11-10 00:00:00"}
     )
     night.loads = 3
-    assert state(night) == "provisional"
-    assert night.gap("OBJECT_MISSING")["recheck_until"] == datetime(2026, 11, 10)
+    assert (yield from state(night)) == "provisional"
+    assert rechecked(night, "OBJECT_MISSING") == 8
     night.rows["recording_metadata"][0]["exported_date"] = None
     night.loads = 7
-    assert state(night) == "final"
+    assert (yield from state(night)) == "final"
     assert night.reasons() == {"RECORDING_DELETED"}
 
 
-def test_rechecks_of_a_gap_without_an_end_are_bounded(night: Night) -> None:
+@together
+def test_rechecks_of_a_gap_without_an_end_are_bounded(night: Night) -> Parts:
     night.call()
     night.refuse(503)
     night.drop("conversation_details", conversation_id="c1")
-    assert state(night) == "provisional"
-    assert night.gap("CONVERSATION_FETCH_FAILED")["recheck_until"] == datetime(2026, 12, 3)
+    assert (yield from state(night)) == "provisional"
+    assert rechecked(night, "CONVERSATION_FETCH_FAILED") == 31
 
 
 def test_columns_keep_the_types_that_another_night_was_published_with(night: Night) -> None:
@@ -290,39 +322,46 @@ def test_columns_keep_the_types_that_another_night_was_published_with(night: Nig
     assert found == [("sentence", "BLOB", "VARCHAR"), ("weight", "DOUBLE", None)]
 
 
-def test_a_bucket_alone_still_gives_the_dataset(night: Night) -> None:
+@together
+def test_a_bucket_alone_still_gives_the_dataset(night: Night) -> Parts:
     night.call()
     night.export("c2", "r2", folder="month=11/day=02")
     night.api = False
-    night.run()
+    yield
     assert [row["gap_reasons"] for row in night.table("chain_of_custody")] == [["SOURCE_NOT_CONFIGURED"]] * 2
     assert night.check("row_conservation") == night.check("no_unexplained_recording") == []
     assert night.table("nights")[0]["unexplained"] == 0
 
 
 def act(night: Night, action: Action, **fields: Any) -> None:
-    """Something is done to the night, and the events are brought up to date."""
+    """Something is done to the night."""
     append_acts(night.con, ACTOR, [Act(night.day, action, **{"what": "it", "why": "request 4", "how": "so", **fields})])
-    night.model()
 
 
-def test_a_production_is_an_event_of_its_recording_and_is_published(night: Night) -> None:
+@together
+def test_a_production_is_an_event_of_its_recording_and_is_published(night: Night) -> Parts:
     night.call()
-    night.run()
+    yield
     digest = night.sha256()
-    act(night, "packaged", conversation_id="c1", recording_id="r1", where_at="/cases/4", sha256_after="ab")
+    names = {"conversation_id": night.named("c1"), "recording_id": night.named("r1")}
+    act(night, "packaged", **names, where_at="/cases/4", sha256_after="ab")
+    night.load_nothing()
+    yield
     events = [row for row in night.table("custody_events") if row["action"] == "packaged"]
     assert [(row["who"], row["why"], row["where_at"]) for row in events] == [("counsel", "request 4", "/cases/4")]
     assert night.sha256() != digest
 
 
 @pytest.mark.parametrize("action", ["verified", "rechecked", "exception"])
-def test_looking_at_a_night_leaves_an_event_and_is_no_reason_to_publish_it_again(night: Night, action: Action) -> None:
+@together
+def test_looking_at_a_night_leaves_an_event_and_is_no_reason_to_publish_it_again(night: Night, action: Action) -> Parts:
     night.call()
-    night.run()
+    yield
     digest = night.sha256()
     before = [row for row in night.table("custody_events") if row["conversation_id"]]
-    act(night, action, occurred_at=datetime(2026, 11, 1))
+    act(night, action, occurred_at=datetime.combine(night.day, time()) - timedelta(days=1))
+    night.load_nothing()
+    yield
     assert night.sha256() == digest
     events = night.table("custody_events")
     assert [row for row in events if row["conversation_id"]] == before
@@ -331,50 +370,59 @@ def test_looking_at_a_night_leaves_an_event_and_is_no_reason_to_publish_it_again
     assert (event["who"], event["tool_version"], event["git_revision"]) == ("counsel", "1", "c0ffee")
 
 
-def test_events_of_the_night_alone_are_brought_up_to_date_without_the_recordings(night: Night) -> None:
+@together
+def test_events_of_the_night_alone_are_brought_up_to_date_without_the_recordings(night: Night) -> Parts:
     night.call()
-    night.run()
+    yield
     publish(night, 1)
-    append_acts(night.con, ACTOR, [Act(night.day, "verified", what="it", why="request 4", how="so")])
+    act(night, "verified")
     refresh_events(night.con, night.day, about_night_alone=True)
     quick = night.table("custody_events")
     assert {row["action"] for row in quick if not row["conversation_id"]} == {"published", "verified"}
-    night.model()
+    night.load_nothing()
+    yield
     slow = night.table("custody_events")
     assert [row for row in slow if not row["conversation_id"]] == [row for row in quick if not row["conversation_id"]]
 
 
 @pytest.mark.parametrize("vendor_is_ahead", [False, True])
-def test_acts_are_added_to_the_events_as_the_model_would_place_them(night: Night, vendor_is_ahead: bool) -> None:
+@together
+def test_acts_are_added_to_the_events_as_the_model_would_place_them(night: Night, vendor_is_ahead: bool) -> Parts:
     night.call()
-    night.run()
+    yield
     publish(night, 1)
-    night.model()
-    began = datetime(2027, 1, 1)
+    night.load_nothing()
+    yield
+    began = datetime(2099, 1, 1)
+    call, recording = night.named("c1"), night.named("r1")
     acts = [
         Act(night.day, "packaged", what=what, why="request 4", how="so", occurred_at=began, **of_call)
-        for of_call in (*({"conversation_id": "c1", "recording_id": name} for name in ("r1", "new")), {})
+        for of_call in (*({"conversation_id": call, "recording_id": name} for name in (recording, "new")), {})
         for what in ("listening copy", "audio")
     ]
-    left = Act(night.day, "held", what="it", why="its process was killed", how="so", occurred_at=datetime(2026, 12, 31))
+    left = Act(night.day, "held", what="it", why="its process was killed", how="so", occurred_at=datetime(2098, 12, 31))
     append_acts(night.con, ACTOR, [left, *acts])
     if vendor_is_ahead:
-        night.con.execute("UPDATE custody.custody_events SET occurred_at = '2027-01-02' WHERE recording_id = 'r1'")
+        night.con.execute(
+            "UPDATE custody.custody_events SET occurred_at = '2099-01-02' WHERE recording_id = ?", [recording]
+        )
     add_events(night.con, night.day, began)
     added = night.table("custody_events")
-    night.model()
+    night.load_nothing()
+    yield
     assert added == night.table("custody_events")
     assert [row["what"] for row in added if row["action"] == "packaged"] == ["audio", "listening copy"] * 3
 
 
-def test_what_could_not_be_read_is_an_exception_of_its_recording_told_once(night: Night) -> None:
+@together
+def test_what_could_not_be_read_is_an_exception_of_its_recording_told_once(night: Night) -> Parts:
     night.call()
     night.call("c2", "r2")
     night.sidecar()["document_state"] = "not_json"
     night.refuse(403, "c2")
     night.refuse(404, "org/year=2026/month=11/day=2/hour=10/conversation_id=c2/r2.opus", "media_digests")
     night.refuse(500, "jobs", "export_jobs")
-    night.run()
+    yield
     digest = night.sha256()
     found = [
         (row["recording_id"], row["what"], row["how"], row["who"])
@@ -387,32 +435,32 @@ def test_what_could_not_be_read_is_an_exception_of_its_recording_told_once(night
         ("r2", "conversations cannot be read", "HTTP 403", "client-1"),
         ("r2", "media_digests cannot be read", "HTTP 404", "client-1"),
     ]
-    night.run()
+    yield
     again = [row for row in night.table("custody_events") if row["action"] == "exception"]
     assert len(again) == len(found)
     assert night.sha256() == digest
 
 
-def test_a_digest_taken_once_stays_that_of_the_load_that_took_it(night: Night) -> None:
+@together
+def test_a_digest_taken_once_stays_that_of_the_load_that_took_it(night: Night) -> Parts:
     night.call()
-    night.run()
+    yield
     digest = night.sha256()
     night.loads += 1
-    night.model()
-    night.execute("UPDATE raw.extraction_receipts SET tool_version = '0.2.0' WHERE landing_id LIKE '003%'")
-    night.load()
-    night.execute("UPDATE raw.extraction_receipts SET tool_version = '0.2.0' WHERE landing_id LIKE '003%'")
-    night.model()
+    night.receipt(tool_version="0.2.0")
+    yield
     assert night.sha256() == digest
     assert [row["tool_version"] for row in night.table("custody_events") if row["action"] == "hashed"] == ["0.1.0"]
 
 
-def test_a_publication_is_an_event_of_the_night_with_the_cut_before_and_after(night: Night) -> None:
+@together
+def test_a_publication_is_an_event_of_the_night_with_the_cut_before_and_after(night: Night) -> Parts:
     night.call()
-    night.run()
+    yield
     publish(night, 1)
     publish(night, 2)
-    night.model()
+    night.load_nothing()
+    yield
     events = [row for row in night.table("custody_events") if not row["conversation_id"]]
     assert [(row["action"], row["what"], row["sha256_before"], row["sha256_after"]) for row in events] == [
         ("published", "revision 1", None, f"{1:064}"),

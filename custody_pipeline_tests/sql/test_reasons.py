@@ -22,6 +22,7 @@ from custody_pipeline_tests.sql.conftest import (
     NIGHT,
     SCRIPT,
     Night,
+    Parts,
     Row,
     Tags,
     one_window,
@@ -708,7 +709,7 @@ def test_every_reason_of_the_catalogue_is_shown_here() -> None:
 
 
 @together
-def test_a_gap_names_what_proves_it(night: Night) -> Iterator[None]:
+def test_a_gap_names_what_proves_it(night: Night) -> Parts:
     read_singly(night, {"agent": UNHELD}, agent=HEALTHY_AGENT)
     yield
     gap = night.gap("TAGS_SET_AFTER_END")
@@ -717,35 +718,38 @@ def test_a_gap_names_what_proves_it(night: Night) -> Iterator[None]:
     assert all(len(proof["sha256"]) == 64 and proof["uri"] for proof in gap["evidence"])
 
 
-def test_a_vanished_tag_is_told_with_when_it_was_seen_and_when_it_was_gone(night: Night) -> None:
+@together
+def test_a_vanished_tag_is_told_with_when_it_was_seen_and_when_it_was_gone(night: Night) -> Parts:
     vanished_between_captures(night)
-    night.run()
-    told = '"Callback-Number": seen until 2026-11-02 10:11:00 UTC (capture), gone by 2026-11-02 10:22:00 UTC (capture)'
+    yield
+    seen, gone = f"{night.day} 10:11:00 UTC (capture)", f"{night.day} 10:22:00 UTC (capture)"
+    told = f'"Callback-Number": seen until {seen}, gone by {gone}'
     gap = night.gap("TAG_VANISHED")
     assert gap["detail"] == told
     assert len(gap["evidence"]) == 2
     kept = {row["tag_key"]: row for row in night.table("custom_data") if row["source"] == "capture"}
     assert (kept["Callback-Number"]["still_there"], kept["Legal-Hold"]["still_there"]) == (False, True)
     assert night.row()["custody_status"] == "complete"
-    night.run()
+    yield
     assert night.gap("TAG_VANISHED")["detail"] == told
 
 
-def test_a_tag_deleted_between_two_readings_is_lost_between_them(night: Night) -> None:
+@together
+def test_a_tag_deleted_between_two_readings_is_lost_between_them(night: Night) -> Parts:
     night.call()
     night.single(agent={**HEALTHY_AGENT, **CALLBACK})
-    night.run()
+    yield
     night.rows["conversations"].clear()
     night.single()
-    night.run()
+    yield
     assert night.gap("TAG_VANISHED")["detail"] == (
-        '"Callback-Number": seen until 2026-11-05 02:30:00 UTC (conversation), '
-        "gone by 2026-11-06 02:30:00 UTC (conversation)"
+        f'"Callback-Number": seen until {night.day + timedelta(days=3)} 02:30:00 UTC (conversation), '
+        f"gone by {night.day + timedelta(days=4)} 02:30:00 UTC (conversation)"
     )
 
 
 @together
-def test_a_captured_conversation_without_recording_has_a_row_with_its_tags(night: Night) -> Iterator[None]:
+def test_a_captured_conversation_without_recording_has_a_row_with_its_tags(night: Night) -> Parts:
     captured_without_recording(night)
     yield
     row = night.row("capture:c9")
@@ -754,7 +758,7 @@ def test_a_captured_conversation_without_recording_has_a_row_with_its_tags(night
 
 
 @together
-def test_a_captured_conversation_that_was_not_recorded_is_counted_and_no_row(night: Night) -> Iterator[None]:
+def test_a_captured_conversation_that_was_not_recorded_is_counted_and_no_row(night: Night) -> Parts:
     captured_and_not_recorded(night)
     yield
     assert night.table("chain_of_custody") == []
@@ -764,18 +768,18 @@ def test_a_captured_conversation_that_was_not_recorded_is_counted_and_no_row(nig
 
 
 @together
-def test_a_recording_that_an_event_announced_is_an_error_until_somebody_knows_it(night: Night) -> Iterator[None]:
+def test_a_recording_that_an_event_announced_is_an_error_until_somebody_knows_it(night: Night) -> Parts:
     announced_and_unknown(night)
     yield
     gap = night.gap("CAPTURE_WITHOUT_RECORDING")
     assert (gap["recording_id"], gap["severity"]) == ("r9", "error")
     night.metadata("c1", {"recording_id": "r9", "exported_date": None})
-    night.run()
+    yield
     assert night.reasons("r9") == {"EXPORT_PENDING"}
 
 
 @together
-def test_a_gap_says_until_when_it_can_be_mended(night: Night) -> Iterator[None]:
+def test_a_gap_says_until_when_it_can_be_mended(night: Night) -> Parts:
     not_exported(night, file_state="ARCHIVED")
     night.rows["recording_metadata"][0]["delete_date"] = "2027-01-31 00:00:00"
     yield
@@ -784,14 +788,14 @@ def test_a_gap_says_until_when_it_can_be_mended(night: Night) -> Iterator[None]:
 
 
 @together
-def test_no_tag_value_is_in_a_detail(night: Night) -> Iterator[None]:
+def test_no_tag_value_is_in_a_detail(night: Night) -> Parts:
     night.transfer({**HEALTHY_AGENT, "Secret": "v-secret"}, {**HEALTHY_AGENT, "Secret": "v-other"})
     yield
     assert not night.query("SELECT 1 FROM custody.gaps WHERE detail LIKE '%v-%' OR evidence LIKE '%v-%'")
 
 
 @together
-def test_an_object_that_is_no_recording_is_named_by_its_key_and_uri(night: Night) -> Iterator[None]:
+def test_an_object_that_is_no_recording_is_named_by_its_key_and_uri(night: Night) -> Parts:
     beside(night)
     yield
     gap, key = night.gap("UNRECOGNISED_OBJECT"), "org/year=2026/month=11/day=2/hour=10/rec_123.opus"
@@ -801,29 +805,27 @@ def test_an_object_that_is_no_recording_is_named_by_its_key_and_uri(night: Night
 
 
 @together
-def test_an_excluded_recording_is_excluded_and_not_a_gap(night: Night) -> Iterator[None]:
+def test_an_excluded_recording_is_excluded_and_not_a_gap(night: Night) -> Parts:
     not_stamped(night, total_skipped=1)
     yield
     assert night.row()["custody_status"] == "excluded"
 
 
 @together
-def test_the_script_version_is_the_latest_before_the_call_and_labelled_inferred(night: Night) -> Iterator[None]:
+def test_the_script_version_is_the_latest_before_the_call_and_labelled_inferred(night: Night) -> Parts:
     night.call()
     yield
     row = night.row()
     assert (row["script_id"], row["script_version"], row["script_version_source"]) == (SCRIPT, "2", "inferred")
 
 
-def test_a_source_of_which_nothing_could_be_read_is_one_gap(night: Night) -> None:
+@together
+def test_a_source_of_which_nothing_could_be_read_is_one_gap(night: Night) -> Parts:
     night.call()
     night.call("c2", "r2")
-    night.load()
-    night.execute(
-        "UPDATE raw.extraction_receipts SET receipt_state = 'failed', "
-        "detail = 'none of 2 objects could be read: denied' WHERE resource IN ('media_digests', 'export_sidecars')"
-    )
-    night.model()
+    for source in ("media_digests", "export_sidecars"):
+        night.receipt(source, receipt_state="failed", detail="none of 2 objects could be read: denied")
+    yield
     gap = night.gap("OBJECT_UNREADABLE")
     assert (gap["conversation_id"], gap["recording_id"]) == ("", "source:media_digests")
     assert gap["detail"] == "2 recordings; none of 2 objects could be read: denied"
@@ -836,29 +838,29 @@ def test_a_source_of_which_nothing_could_be_read_is_one_gap(night: Night) -> Non
 
 
 @together
-def test_a_digest_that_changed_since_an_earlier_load_is_a_changed_object(night: Night) -> Iterator[None]:
+def test_a_digest_that_changed_since_an_earlier_load_is_a_changed_object(night: Night) -> Parts:
     night.call()
     yield
     night.rows["media_digests"][0]["sha256"] = "d" * 64
-    night.run()
+    yield
     assert night.reasons() == {"OBJECT_CHANGED"}
     assert night.row()["media_sha256"] == "d" * 64
 
 
 @together
-def test_other_bytes_under_another_key_are_a_changed_object_when_the_first_key_is_gone(night: Night) -> Iterator[None]:
+def test_other_bytes_under_another_key_are_a_changed_object_when_the_first_key_is_gone(night: Night) -> Parts:
     night.call()
     yield
     for row in (night.object(), night.rows["media_digests"][0]):
         row["object_key"] = row["object_key"].replace(".opus", ".wav")
     night.rows["media_digests"][0]["sha256"] = "d" * 64
-    night.run()
+    yield
     assert night.reasons() == {"OBJECT_CHANGED"}
     assert "a" * 64 in night.gap("OBJECT_CHANGED")["detail"]
 
 
 @together
-def test_other_bytes_found_by_the_fixity_job_are_a_changed_object_with_both_digests(night: Night) -> Iterator[None]:
+def test_other_bytes_found_by_the_fixity_job_are_a_changed_object_with_both_digests(night: Night) -> Parts:
     night.call()
     yield
     digest = night.rows["media_digests"][0]
@@ -866,9 +868,9 @@ def test_other_bytes_found_by_the_fixity_job_are_a_changed_object_with_both_dige
         night.execute(
             "INSERT INTO raw.fixity_checks BY NAME SELECT ?::DATE AS partition_date, ? AS bucket, ? AS object_key, "
             "? AS version_id, ? AS sha256, ? AS result, TIMESTAMP '2026-12-01' AS checked_at",
-            [night.day, digest["bucket"], digest["object_key"], digest["version_id"], sha256, result],
+            [night.day, digest["bucket"], night.named(digest["object_key"]), digest["version_id"], sha256, result],
         )
-    night.run()
+    yield
     assert night.reasons() == {"OBJECT_CHANGED"}
     assert night.row()["media_sha256"] == "a" * 64, "what was exported, not what is there now"
     detail = night.gap("OBJECT_CHANGED")["detail"]
@@ -877,7 +879,7 @@ def test_other_bytes_found_by_the_fixity_job_are_a_changed_object_with_both_dige
 
 
 @together
-def test_a_failed_metadata_read_explains_a_recorded_session(night: Night) -> Iterator[None]:
+def test_a_failed_metadata_read_explains_a_recorded_session(night: Night) -> Parts:
     without_media(night)
     night.refuse(503, resource="recording_metadata")
     yield
@@ -885,34 +887,37 @@ def test_a_failed_metadata_read_explains_a_recorded_session(night: Night) -> Ite
     assert night.check("no_unexplained_recording") == []
 
 
-@pytest.mark.parametrize(
-    ("region", "bucket", "severity", "detail"),
-    [
-        ("eu-west-1", "eu-west-1", None, None),
-        (None, "eu-west-1", None, None),
-        ("us-east-1", "eu-west-1", "warning", "recording: us-east-1; organisation: eu-west-1; bucket: eu-west-1"),
-        ("eu-west-1", "us-east-1", "info", "recording: eu-west-1; organisation: eu-west-1; bucket: us-east-1"),
-        (None, "us-east-1", "info", "organisation: eu-west-1; bucket: us-east-1"),
-        ("us-east-1", "us-east-1", "warning", "recording: us-east-1; organisation: eu-west-1; bucket: us-east-1"),
-        ("us-east-1", None, "warning", "recording: us-east-1; organisation: eu-west-1"),
-    ],
-)
-def test_recording_organisation_and_bucket_are_compared(
-    night: Night, region: str | None, bucket: str | None, severity: str | None, detail: str | None
-) -> None:
-    night.call()
-    night.metadata("c1", {"recording_id": "r1", "region": region})
-    for row in night.rows["export_objects"]:
-        row["bucket_region"] = bucket
+REGIONS = [
+    ("eu-west-1", "eu-west-1", None, None),
+    (None, "eu-west-1", None, None),
+    ("us-east-1", "eu-west-1", "warning", "recording: us-east-1; organisation: eu-west-1; bucket: eu-west-1"),
+    ("eu-west-1", "us-east-1", "info", "recording: eu-west-1; organisation: eu-west-1; bucket: us-east-1"),
+    (None, "us-east-1", "info", "organisation: eu-west-1; bucket: us-east-1"),
+    ("us-east-1", "us-east-1", "warning", "recording: us-east-1; organisation: eu-west-1; bucket: us-east-1"),
+    ("us-east-1", None, "warning", "recording: us-east-1; organisation: eu-west-1"),
+]
+
+
+def test_recording_organisation_and_bucket_are_compared(night: Night) -> None:
+    expected = {}
+    for number, (region, bucket, severity, detail) in enumerate(REGIONS):
+        recording = f"r{number}"
+        night.call(f"c{number}", recording)
+        night.metadata(f"c{number}", {"recording_id": recording, "region": region})
+        for row in night.rows["export_objects"][-2:]:
+            row["bucket_region"] = bucket
+        if severity:
+            expected[recording] = (severity, detail)
     api = {"genesys_domain": "mypurecloud.ie", "genesys_client_id": "id", "genesys_client_secret": "secret"}
     night.settings = Settings.model_validate(api)
     night.run()
-    found = [(row["severity"], row["detail"]) for row in night.table("gaps") if row["reason"] == "REGION_MISMATCH"]
-    assert found == ([(severity, detail)] if severity else [])
+    gaps = [row for row in night.table("gaps") if row["reason"] == "REGION_MISMATCH"]
+    assert {row["recording_id"]: (row["severity"], row["detail"]) for row in gaps} == expected
+    assert len(gaps) == len(expected)
 
 
 @together
-def test_another_organisations_folder_is_a_finding_and_no_second_export(night: Night) -> Iterator[None]:
+def test_another_organisations_folder_is_a_finding_and_no_second_export(night: Night) -> Parts:
     foreign_folder(night)
     night.call("c2", "r2")
     yield
@@ -946,11 +951,12 @@ def test_an_organisations_id_that_changes_between_nights_is_named(night: Night) 
         ({"include_screen": False}, {"media": "Screen"}, "the export job leaves out screen recordings"),
     ],
 )
-def test_a_pending_export_names_the_job_that_left_it_out(night: Night, job: Row, media: Row, detail: str) -> None:
+@together
+def test_a_pending_export_names_the_job_that_left_it_out(night: Night, job: Row, media: Row, detail: str) -> Parts:
     night.call()
     night.rows["export_objects"].clear()
     night.rows["export_sidecars"].clear()
     night.metadata("c1", {"recording_id": "r1", "exported_date": None, **media})
     night.job(**job)
-    night.run()
+    yield
     assert night.gap("EXPORT_PENDING")["detail"] == detail

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import islice
 
@@ -17,7 +17,7 @@ from custody_pipeline.models.mapping import plain
 from custody_pipeline.models.mapping_file import MAX_COLUMNS, load_mapping
 from custody_pipeline.models.mapping_report import mapping_report, suggest_mapping
 from custody_pipeline.warehouse.sql_files import create_macros
-from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night, together
+from custody_pipeline_tests.sql.conftest import HEALTHY_AGENT, Night, Parts, together
 
 HOSTILE_KEYS = [
     "recording_id", "custody_status", "custom_data", "partition_date", "",  " ", "a.b", "$.x", "key", "value", "source",
@@ -40,7 +40,7 @@ def sources(night: Night, recording: str = "r1") -> dict[str, str]:
 
 
 @together
-def test_every_key_and_value_stays_verbatim(night: Night) -> Iterator[None]:
+def test_every_key_and_value_stays_verbatim(night: Night) -> Parts:
     given = {**HEALTHY_AGENT, **{key: HOSTILE_VALUES[n % len(HOSTILE_VALUES)] for n, key in enumerate(HOSTILE_KEYS)}}
     night.call(agent=given, ivr={"Consent.Recorded": "true"})
     yield
@@ -54,14 +54,14 @@ def test_every_key_and_value_stays_verbatim(night: Night) -> Iterator[None]:
 
 
 @together
-def test_the_object_has_sorted_keys(night: Night) -> Iterator[None]:
+def test_the_object_has_sorted_keys(night: Night) -> Parts:
     night.call(agent={"b": "2", "a": "1", "Legal-Hold": "x"}, ivr={"Consent.Recorded": "y"})
     yield
     assert night.row()["custom_data"] == '{"Consent.Recorded":"y","Legal-Hold":"x","a":"1","b":"2"}'
 
 
 @together
-def test_ten_thousand_tag_names_fit_in_a_night(night: Night) -> Iterator[None]:
+def test_ten_thousand_tag_names_fit_in_a_night(night: Night) -> Parts:
     for number in range(10):
         given = {f"Tag {number}/{n}": str(n) for n in range(1000)}
         night.call(f"c{number}", f"r{number}", agent={**HEALTHY_AGENT, **given})
@@ -73,7 +73,7 @@ def test_ten_thousand_tag_names_fit_in_a_night(night: Night) -> Iterator[None]:
 
 
 @together
-def test_nested_json_in_a_value_is_reached_by_path_and_stays_verbatim(night: Night) -> Iterator[None]:
+def test_nested_json_in_a_value_is_reached_by_path_and_stays_verbatim(night: Night) -> Parts:
     text = '{"case": {"id": "C-007", "n": 1.10}}'
     night.call(agent={**HEALTHY_AGENT, "Case_JSON": text})
     yield
@@ -103,7 +103,7 @@ def test_a_value_at_a_path_keeps_its_characters(written: str) -> None:
 
 
 @together
-def test_a_path_that_leads_nowhere_gives_null_and_no_error(night: Night) -> Iterator[None]:
+def test_a_path_that_leads_nowhere_gives_null_and_no_error(night: Night) -> Parts:
     texts = ["", "not json", "{", "{}", "[1]", '{"case": null}', '{"case": {"id": null}}', "NaN", '{"case": "x"}']
     for number, text in enumerate(texts):
         night.call(f"c{number}", f"r{number}", agent={**HEALTHY_AGENT, "Case_JSON": text})
@@ -113,17 +113,18 @@ def test_a_path_that_leads_nowhere_gives_null_and_no_error(night: Night) -> Iter
         assert tags(night, f"r{number}")["Case_JSON"] == text
 
 
-def test_mapped_columns_are_there_even_when_every_value_is_null(night: Night) -> None:
-    night.run()
+@together
+def test_mapped_columns_are_there_even_when_every_value_is_null(night: Night) -> Parts:
+    yield
     night.call(agent={}, ivr={})
-    night.run()
+    yield
     row = night.row()
     assert {name for name in row if name.startswith("custom_data_")} >= set(night.mapping.output_columns)
     assert all(row[name] is None for name in night.mapping.output_columns)
 
 
 @together
-def test_the_single_read_counts_before_the_bulk_job(night: Night) -> Iterator[None]:
+def test_the_single_read_counts_before_the_bulk_job(night: Night) -> Parts:
     night.call()
     night.single(agent={**HEALTHY_AGENT, "Disposition": "Escalated"})
     yield
@@ -134,7 +135,7 @@ def test_the_single_read_counts_before_the_bulk_job(night: Night) -> Iterator[No
 
 
 @together
-def test_purposes_are_asked_in_the_order_of_the_mapping(night: Night) -> Iterator[None]:
+def test_purposes_are_asked_in_the_order_of_the_mapping(night: Night) -> Parts:
     night.call(
         agent={**HEALTHY_AGENT, "Consent.Recorded": "agent says"},
         ivr={"Consent.Recorded": "ivr says"},
@@ -147,7 +148,7 @@ def test_purposes_are_asked_in_the_order_of_the_mapping(night: Night) -> Iterato
 
 
 @together
-def test_a_tag_on_an_agents_leg_belongs_to_that_agents_recording_first(night: Night) -> Iterator[None]:
+def test_a_tag_on_an_agents_leg_belongs_to_that_agents_recording_first(night: Night) -> Parts:
     night.transfer(HEALTHY_AGENT, {**HEALTHY_AGENT, "Disposition": "Escalated"})
     yield
     assert night.row("r1")["custom_data_disposition"] == "Resolved"
@@ -159,7 +160,7 @@ def test_a_tag_on_an_agents_leg_belongs_to_that_agents_recording_first(night: Ni
 
 
 @together
-def test_a_tag_on_one_leg_alone_serves_the_other_recordings_too(night: Night) -> Iterator[None]:
+def test_a_tag_on_one_leg_alone_serves_the_other_recordings_too(night: Night) -> Parts:
     night.transfer(HEALTHY_AGENT, {})
     yield
     assert night.row("r2")["custom_data_legal_hold"] == "false"
@@ -167,7 +168,7 @@ def test_a_tag_on_one_leg_alone_serves_the_other_recordings_too(night: Night) ->
 
 
 @together
-def test_without_a_known_leg_the_first_agent_counts(night: Night) -> Iterator[None]:
+def test_without_a_known_leg_the_first_agent_counts(night: Night) -> Parts:
     night.transfer(HEALTHY_AGENT, {**HEALTHY_AGENT, "Disposition": "Escalated"})
     for row in night.rows["export_sidecars"]:
         row["user_ids"] = []
@@ -176,7 +177,7 @@ def test_without_a_known_leg_the_first_agent_counts(night: Night) -> Iterator[No
 
 
 @together
-def test_a_tag_seen_live_and_gone_later_is_in_the_row(night: Night) -> Iterator[None]:
+def test_a_tag_seen_live_and_gone_later_is_in_the_row(night: Night) -> Parts:
     night.call(agent={"Disposition": "Resolved"})
     seen = {"participant_id": "c1-agent-1", "purpose": "agent", "attributes": {"Legal-Hold": "true"}}
     night.rows["captures"].append(
@@ -188,7 +189,7 @@ def test_a_tag_seen_live_and_gone_later_is_in_the_row(night: Night) -> Iterator[
 
 
 @together
-def test_a_typed_attribute_seen_live_and_gone_later_is_in_the_row(night: Night) -> Iterator[None]:
+def test_a_typed_attribute_seen_live_and_gone_later_is_in_the_row(night: Night) -> Parts:
     night.call(agent={"Disposition": "Resolved"})
     night.capture("10:11:00", agent={"Disposition": "Resolved"})
     night.rows["captures"][0]["typed_attributes"] = [{"key": "Legal-Hold", "value": "true"}]
@@ -198,11 +199,11 @@ def test_a_typed_attribute_seen_live_and_gone_later_is_in_the_row(night: Night) 
 
 
 @together
-def test_a_value_of_an_earlier_load_is_kept_when_the_newest_has_another(night: Night) -> Iterator[None]:
+def test_a_value_of_an_earlier_load_is_kept_when_the_newest_has_another(night: Night) -> Parts:
     night.call()
     yield
     night.leg()["attributes"]["Disposition"] = "Changed"
-    night.run()
+    yield
     kept = {
         row["tag_value"]: row["still_there"] for row in night.table("custom_data") if row["tag_key"] == "Disposition"
     }
@@ -267,7 +268,7 @@ def captured_and_then_another_answer(night: Night) -> None:
 @together
 def test_the_source_that_tells_of_the_latest_moment_gives_the_value(
     night: Night, given: Callable[[Night], None], legal_hold: str
-) -> Iterator[None]:
+) -> Parts:
     night.call()
     given(night)
     yield
@@ -276,7 +277,8 @@ def test_the_source_that_tells_of_the_latest_moment_gives_the_value(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_value_is_what_was_true_at_the_latest_moment_that_any_source_tells_of(night: Night, seed: int) -> None:
+@together
+def test_the_value_is_what_was_true_at_the_latest_moment_that_any_source_tells_of(night: Night, seed: int) -> Parts:
     chance, expected = random.Random(seed), dict[str, str | None]()
     for number in range(40):
         conversation = f"c{number}"
@@ -305,8 +307,8 @@ def test_the_value_is_what_was_true_at_the_latest_moment_that_any_source_tells_o
             night.single(conversation, agent=tags_at(86_400))
             told.add(86_400)
         expected[f"r{number}"] = true_at(max(told))
-    night.run()
-    rows = night.query("SELECT recording_id, custom_data_legal_hold FROM custody.chain_of_custody")
+    yield
+    rows = night.table("chain_of_custody")
     assert {row["recording_id"]: row["custom_data_legal_hold"] for row in rows} == expected
     assert len(set(expected.values())) > 10
 
@@ -316,7 +318,8 @@ def clock(second: int) -> str:
     return f"{timedelta(hours=10, seconds=second)}"
 
 
-def test_an_attribute_event_says_when_the_tag_was_set(night: Night) -> None:
+@together
+def test_an_attribute_event_says_when_the_tag_was_set(night: Night) -> Parts:
     night.call()
     night.rows["conversation_events"].append(
         {
@@ -324,14 +327,14 @@ def test_an_attribute_event_says_when_the_tag_was_set(night: Night) -> None:
             "event_time": "2026-11-02 10:03:00", "attributes": {"Disposition": "Resolved"},
         }
     )  # fmt: skip
-    night.run()
+    yield
     event = next(row for row in night.table("custom_data") if row["source"] == "event")
-    assert (str(event["observed_at"]), event["participant_purpose"]) == ("2026-11-02 10:03:00", "agent")
+    assert (str(event["observed_at"]), event["participant_purpose"]) == (f"{night.day} 10:03:00", "agent")
     assert [row["what"] for row in night.table("custody_events") if row["action"] == "tagged"] == ["Disposition"]
 
 
 @together
-def test_tags_of_a_sidecar_and_a_manifest_are_sources_too(night: Night) -> Iterator[None]:
+def test_tags_of_a_sidecar_and_a_manifest_are_sources_too(night: Night) -> Parts:
     night.call()
     night.rows["conversation_details"].clear()
     night.refuse(404)
@@ -348,7 +351,7 @@ def test_tags_of_a_sidecar_and_a_manifest_are_sources_too(night: Night) -> Itera
 
 
 @together
-def test_a_sidecar_that_names_another_recording_gives_no_tags(night: Night) -> Iterator[None]:
+def test_a_sidecar_that_names_another_recording_gives_no_tags(night: Night) -> Parts:
     night.call()
     night.sidecar().update(recording_id="r9", has_tags_field=True, tags={"Foreign": "x"})
     yield
@@ -356,7 +359,7 @@ def test_a_sidecar_that_names_another_recording_gives_no_tags(night: Night) -> I
 
 
 @together
-def test_a_sidecar_that_names_another_recording_tells_nothing_of_this_one(night: Night) -> Iterator[None]:
+def test_a_sidecar_that_names_another_recording_tells_nothing_of_this_one(night: Night) -> Parts:
     night.transfer({"Legal-Hold": "true"}, {"Legal-Hold": "false"})
     first, second = night.rows["export_sidecars"]
     first["recording_id"], second["recording_id"] = "r2", "r1"
@@ -378,7 +381,7 @@ def test_a_sidecar_that_names_another_recording_tells_nothing_of_this_one(night:
 
 
 @together
-def test_empty_and_absent_are_told_apart(night: Night) -> Iterator[None]:
+def test_empty_and_absent_are_told_apart(night: Night) -> Parts:
     for name in ("empty", "absent"):
         night.call(name, name, agent={}, ivr={})
     for leg in night.rows["conversation_details"][1]["participants"]:
@@ -391,7 +394,7 @@ def test_empty_and_absent_are_told_apart(night: Night) -> Iterator[None]:
 
 
 @together
-def test_nothing_known_is_unavailable_and_null(night: Night) -> Iterator[None]:
+def test_nothing_known_is_unavailable_and_null(night: Night) -> Parts:
     night.call()
     night.api = False
     yield
@@ -401,7 +404,7 @@ def test_nothing_known_is_unavailable_and_null(night: Night) -> Iterator[None]:
 
 
 @together
-def test_a_sidecar_with_the_bulk_jobs_cut_values_is_no_conflict(night: Night) -> Iterator[None]:
+def test_a_sidecar_with_the_bulk_jobs_cut_values_is_no_conflict(night: Night) -> Parts:
     whole = {**HEALTHY_AGENT, "Summary": "x" * 2500}
     night.call(agent={**HEALTHY_AGENT, "Summary": "x" * 1024})
     names = ("participant_id", "purpose", "attributes")
@@ -413,7 +416,7 @@ def test_a_sidecar_with_the_bulk_jobs_cut_values_is_no_conflict(night: Night) ->
 
 
 @together
-def test_both_fields_of_a_sidecar_count_and_disagree(night: Night) -> Iterator[None]:
+def test_both_fields_of_a_sidecar_count_and_disagree(night: Night) -> Parts:
     night.call()
     night.sidecar().update(
         has_tags_field=True, tags={"Summary": "one"}, other_tags=[{"Summary": "other", "Extra": "1"}]
@@ -455,10 +458,11 @@ def test_a_declared_prefix_is_accepted_and_aliases_that_disagree_are_a_conflict(
     assert json.loads(found["r2"]["evidence"])
 
 
-def test_the_mapping_report_tells_where_tags_are(night: Night) -> None:
+@together
+def test_the_mapping_report_tells_where_tags_are(night: Night) -> Parts:
     night.call(agent={**HEALTHY_AGENT, "Extra": "1"})
     night.call("c2", "r2", agent={"legal-hold": "true"})
-    night.run()
+    yield
     report = mapping_report(night.con, night.day)
     columns = {column.column: column for column in report.columns}
     assert len(columns) == len(night.mapping.columns)
@@ -492,7 +496,7 @@ def test_ten_thousand_names_of_tags_in_a_night_are_kept_and_told_in_short(night:
 
 
 @together
-def test_a_gap_names_its_tags_its_queue_its_agent_and_its_script(night: Night) -> Iterator[None]:
+def test_a_gap_names_its_tags_its_queue_its_agent_and_its_script(night: Night) -> Parts:
     given = {key: value for key, value in HEALTHY_AGENT.items() if key != "Legal-Hold"}
     night.call(agent={**given, "zeta": "1", "alpha": "2"})
     yield
@@ -505,7 +509,7 @@ def test_a_gap_names_its_tags_its_queue_its_agent_and_its_script(night: Night) -
 
 
 @together
-def test_tag_quality_counts_every_recording_once_for_each_tag_that_applies(night: Night) -> Iterator[None]:
+def test_tag_quality_counts_every_recording_once_for_each_tag_that_applies(night: Night) -> Parts:
     without = {key: value for key, value in HEALTHY_AGENT.items() if key != "Legal-Hold"}
     of_chats = {**without, "context.Legal-Hold": "true"}
     for number, agent in enumerate([HEALTHY_AGENT, {**HEALTHY_AGENT, "Legal-Hold": " "}, without, of_chats]):
@@ -519,11 +523,12 @@ def test_tag_quality_counts_every_recording_once_for_each_tag_that_applies(night
         assert row["expected"] == sum(row[name] for name in parts)
 
 
-def test_a_queue_that_only_the_single_read_names_counts(night: Night) -> None:
+@together
+def test_a_queue_that_only_the_single_read_names_counts(night: Night) -> Parts:
     night.call()
     for leg in night.details()["participants"]:
         leg["sessions"][0]["segments"][0]["queue_id"] = None
     for leg in night.single()["participants"]:
         leg["queue_id"] = "q-litigation"
-    night.run()
+    yield
     assert (night.row()["queue_ids"], night.row()["queue_names"]) == (["q-litigation"], ["Litigation"])
