@@ -102,7 +102,8 @@ def matter_list(as_json: Json = False) -> None:
         except (RefusedFileError, SettingsError) as error:
             refused.append(f"{name}: {error}")
             continue
-        volumes = list(register_of(settings, name).volumes())
+        register = register_of(settings, name)
+        volumes = [volume for volume in register.volumes() if not register.is_lost(volume)]
         done = [volume for volume in volumes if volume.is_finished]
         produced = len({item.key for volume in done for item in volume.recordings})
         begun = len(volumes) - len(done)

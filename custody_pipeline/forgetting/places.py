@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import duckdb
+import msgspec
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,6 +28,7 @@ from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.extract.erased import names_any
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.warehouse_rows import packaged_elsewhere
+from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.escaping import escaped
 from custody_pipeline.io.night_keys import NightForgottenError
 from custody_pipeline.io.objects import listed
@@ -186,9 +188,8 @@ def remove_spooled(settings: Settings, ids: Set[str]) -> None:
 def productions(settings: Settings, ids: Set[str]) -> Iterator[Place]:
     """Volumes that hold these conversations, and to whom they were handed."""
     for register, volume, number in _volumes_with(settings, ids):
-        events = (str(event.get("what")) for event in register.events())
-        given = [what for what in events if what.startswith(f"handed {volume.name} ")]
-        note = f"{'; '.join(given)}: nobody can call that back from here" if given else "not handed over"
+        given = "; ".join(register.handovers(volume))
+        note = f"{given}: nobody can call that back from here" if given else "not handed over"
         told = f"{volume.name} of matter {register.folder.name}; {note}; {_STATES[volume.state()]}"
         yield Place("production", volume.folder, number, told)
 
@@ -204,9 +205,10 @@ def _volumes_with(settings: Settings, ids: Set[str]) -> Iterator[tuple[Register,
 
 def remove_productions(settings: Settings, ids: Set[str]) -> None:
     """Remove the folders of volumes with these conversations, if they are as they were made; the register stays."""
-    for _, volume, _ in _volumes_with(settings, ids):
+    for register, volume, _ in _volumes_with(settings, ids):
         remove_folder(volume.partial)
         if volume.state() == "here":
+            register.keep(msgspec.structs.replace(volume, removed_at=f"{utc_now():%Y-%m-%dT%H:%M:%SZ}"))
             remove_folder(Path(volume.folder))
 
 

@@ -62,7 +62,8 @@ def read_id_list(path: Path, column: str | None = None) -> IdList:
     Args:
         path: text or CSV (UTF-8 or UTF-16, with or without a byte order mark), or the first sheet of an .xlsx file.
             Lines that begin with `#` are comments.
-        column: of a file with a header; by default one named conversation_id, recording_id or id, otherwise the first.
+        column: of a file with a header; by default the one named conversation_id, recording_id or id, otherwise the
+            first. Two of these names are refused: recordings are fewer than those of their conversations.
             The first is refused where another column has UUIDs, as all of the vendor's ids are.
 
     Raises:
@@ -158,12 +159,13 @@ def _column(
         if _plain(column) not in names:
             raise RefusedFileError(path, line, f"no column {column!r}; there are {', '.join(header)}")
         return names.index(_plain(column)), rows[1:]
-    at = next((number for number, name in enumerate(names) if name in _HEADERS), None)
-    if at is not None:
-        return at, rows[1:]
-    of_ids = {number for _, cells in rows for number in _uuids(cells)}
+    named = {number for number, name in enumerate(names) if name in _HEADERS}
+    filled = {number for number in named if any(cell.strip() for _, cells in rows[1:] for cell in cells[number:][:1])}
+    if named and len(filled) < 2:
+        return min(filled or named), rows[1:]
+    of_ids = filled or {number for _, cells in rows for number in _uuids(cells)}
     if of_ids and of_ids != {0}:
-        what = "ids in several columns" if 0 in of_ids else "no id in the first column"
+        what = "ids in several columns" if len(of_ids) > 1 else "no id in the first column"
         likely = " or ".join(header[number].strip() for number in sorted(of_ids) if number < len(header))
         raise RefusedFileError(path, line, f"{what}; write one id a line, or name the column of the ids: {likely}")
     return 0, rows

@@ -84,6 +84,7 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         sha256: of the production's manifest, hex; None until it is recorded.
         is_named: it was signed, and got its name. Registers of earlier versions do not say so.
         claim: in the name of its unfinished folder, which no other matter then has; earlier versions had none.
+        removed_at: when an erasure removed its folder, UTC, RFC 3339; empty while it stays.
     """
 
     number: int
@@ -94,6 +95,7 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lost: tuple[Produced, ...] = ()
     is_named: bool = True
     claim: str = ""
+    removed_at: str = ""
 
     @property
     def name(self) -> str:
@@ -113,10 +115,12 @@ class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.sha256 is not None and (Path(self.folder).exists() or is_moved)
 
     def state(self) -> str:
-        """`here`, `gone` (moved or removed), or `altered` (the folder has other content)."""
+        """`here`, `removed` (by an erasure), `gone` (moved or removed), or `altered` (it has other content)."""
         folder = Path(self.folder)
         if not folder.exists():
-            return "here" if self.partial.exists() or is_going(folder) else "gone"
+            if self.partial.exists() or is_going(folder):
+                return "here"
+            return "removed" if self.removed_at else "gone"
         try:
             is_what_was_made = hashlib.sha256((folder / LIST).read_bytes()).hexdigest() == self.sha256
         except OSError:
@@ -160,8 +164,22 @@ class Register:
             yield read_json(path, Volume)
 
     def produced(self) -> Iterator[Produced]:
-        """The recordings of all finished volumes, oldest first."""
-        return (item for volume in self.volumes() if volume.is_finished for item in volume.recordings)
+        """The recordings of all finished volumes that somebody may have, oldest first."""
+        return (
+            item
+            for volume in self.volumes()
+            if volume.is_finished and not self.is_lost(volume)
+            for item in volume.recordings
+        )
+
+    def handovers(self, volume: Volume) -> list[str]:
+        """To whom a volume was handed, a sentence each."""
+        told = (str(event.get("what")) for event in self.events())
+        return [what for what in told if what.startswith(f"handed {volume.name} ")]
+
+    def is_lost(self, volume: Volume) -> bool:
+        """Whether an erasure removed it and nobody has it: its other recordings are produced again."""
+        return bool(volume.removed_at) and not self.handovers(volume)
 
     def keep(self, volume: Volume) -> None:
         """Write a volume's register, in one step."""

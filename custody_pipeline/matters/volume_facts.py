@@ -6,7 +6,7 @@ Belongs here: those, from values that were verified when the volume was written.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
@@ -25,17 +25,23 @@ _EMPTY = dict.fromkeys(EXCEPTIONS, "")
 
 
 def exceptions_of(
-    volume: Volume, matter: Matter, standing: Standing, lost: Mapping[str, str], unfound: Sequence[str]
+    volume: Volume,
+    matter: Matter,
+    standing: Standing,
+    elsewhere: Set[tuple[str, str]],
+    lost: Mapping[str, str],
+    unfound: Sequence[str],
 ) -> Iterator[dict[str, str]]:
     """Selected recordings without audio to produce, and files that this volume could not get.
 
     Args:
         volume: as it was begun.
+        elsewhere: conversation and recording of what other volumes have.
         lost: control number → why its audio could not be read.
         unfound: control numbers whose conversation's document is in no cut.
     """
     yield from _ids_without_recordings(standing.found)
-    yield from _recordings_without_audio(matter, standing)
+    yield from _recordings_without_audio(matter, standing, elsewhere)
     for gone in volume.recordings if lost else ():
         if gone.control in lost:
             yield {
@@ -62,10 +68,13 @@ def _ids_without_recordings(found: Found) -> Iterator[dict[str, str]]:
             yield _EMPTY | {"what": item, "why": why, "explanation": explanation}
 
 
-def _recordings_without_audio(matter: Matter, standing: Standing) -> Iterator[dict[str, str]]:
-    """Also those that the producing party excluded."""
+def _recordings_without_audio(
+    matter: Matter, standing: Standing, elsewhere: Set[tuple[str, str]]
+) -> Iterator[dict[str, str]]:
+    """Also those that the producing party excluded; not those whose audio is in another volume and gone since."""
     for recording in standing.found.recordings:
-        if recording.has_audio_to_produce:
+        is_there = recording.key in elsewhere and not (recording.excluded or recording.media_sha256)
+        if recording.has_audio_to_produce or is_there:
             continue
         reasons = [code for code in recording.reasons if sentence(code) != code]
         words = " ".join(map(sentence, reasons)) or "The night was sealed without its audio."
@@ -87,12 +96,17 @@ def _recordings_without_audio(matter: Matter, standing: Standing) -> Iterator[di
         }
 
 
+def elsewhere_than(volume: Volume, register: Register) -> set[tuple[str, str]]:
+    """Conversation and recording of what the matter's other volumes have, or will have."""
+    others = (other for other in register.volumes(but=volume.name) if not register.is_lost(other))
+    return {item.key for other in others for item in other.recordings}
+
+
 def account_of(
-    volume: Volume, standing: Standing, register: Register, produced: int, lost: int
+    volume: Volume, standing: Standing, other: Set[tuple[str, str]], produced: int, lost: int
 ) -> list[tuple[str, int]]:
-    """Numbers of found recordings by their outcome; they add up to all found recordings."""
+    """Numbers of found recordings by their outcome; they add up to all found recordings. `other`: `elsewhere_than`."""
     here = {item.key for item in volume.recordings}
-    other = {item.key for other in register.volumes(but=volume.name) for item in other.recordings}
     excluded = elsewhere = silent = later = 0
     for item in standing.found.recordings:
         if item.key in here:

@@ -42,14 +42,15 @@ def begun(register: Register, matter: Matter, standing: Standing, to: Path) -> s
             )
     asked = {item.key for volume in begun.values() for item in as_it_must_be_written(volume, matter).recordings}
     if asked:
-        asked.difference_update(item.key for item in standing.found.produced)
+        asked.difference_update(item.key for item in standing.found.produced if item.media_sha256)
     if not asked:
         moved = [_placed(volume, to) for volume in begun.values() if not volume.partial.exists()]
         for volume in moved:
             register.keep(volume)
         _claim(moved)
         return set(begun)
-    # The matter was changed since: recordings that it excludes must not be produced. Numbers are assigned again.
+    # The matter was changed since: recordings that it excludes must not be produced. Or one was erased, or lost its
+    # audio. Numbers are assigned again.
     for volume in reversed(begun.values()):  # newest first: after a kill here, the remaining numbers have no gap
         shutil.rmtree(volume.partial, ignore_errors=True)
         register.forget(volume)
@@ -118,7 +119,12 @@ def _not_yet_produced(
     """
     fresh: dict[_Key, Produced | None] = {}  # and what an earlier volume has of it
     nights: dict[str, set[_Key]] = {}
-    before = {item.key: item for volume in register.volumes() for item in volume.recordings}
+    before = {
+        item.key: msgspec.structs.replace(item, row_sha256="") if is_lost else item
+        for volume in register.volumes()
+        for is_lost in [register.is_lost(volume)]
+        for item in volume.recordings
+    }
     found = False
     for item in standing.found.produced:
         found |= item.media_sha256 is not None

@@ -38,7 +38,7 @@ from custody_pipeline.matters.pages import ROWS_SHOWN, certificate_html, report_
 from custody_pipeline.matters.register import MatterStateError, Produced, Register, Volume
 from custody_pipeline.matters.selection import agent_names
 from custody_pipeline.matters.standing import Standing
-from custody_pipeline.matters.volume_facts import account_of, exceptions_of, facts_of, write_statement
+from custody_pipeline.matters.volume_facts import account_of, elsewhere_than, exceptions_of, facts_of, write_statement
 from custody_pipeline.matters.volume_lines import Spool, SpooledLine
 from custody_pipeline.matters.volume_plan import as_it_must_be_written, begun, key_of, newest, plan
 from custody_pipeline.models.mapping_file import load_mapping
@@ -132,8 +132,9 @@ class VolumeWriter:
             left_out = self._write_listening_copies(lines)
             unfound, without_documents = self._conversations(lines)
             left_out += without_documents
-            number = self._write_tables(lines, exceptions_of(volume, matter, self.standing, lost, unfound))
-            account = account_of(volume, self.standing, self.register, len(lines), len(lost))
+            other = elsewhere_than(volume, self.register)
+            number = self._write_tables(lines, exceptions_of(volume, matter, self.standing, other, lost, unfound))
+            account = account_of(volume, self.standing, other, len(lines), len(lost))
             fingerprint = load_sealing(self.settings).signers[0].verifier.fingerprint
             facts = facts_of(volume, self.register, self.actor, fingerprint, head, made.sha256)
             facts |= {"produced": len(lines), "lost": len(lost), "exceptions": number}

@@ -52,6 +52,8 @@ def test_a_volume_that_was_handed_over_is_told_with_its_receiver_and_goes_if_it_
     left = sorted(path.name for path in tmp_path.iterdir() if path.name != "home")
     assert left == ["VOL002", "VOL003"]
     assert [volume.name for volume in register.volumes()] == [f"VOL00{number}" for number in range(1, 6)]
+    assert [volume.state() for volume in register.volumes()] == ["removed", "altered", "here", "gone", "gone"]
+    assert not any(map(register.is_lost, register.volumes())), "the one that went was handed over"
 
 
 @pytest.mark.parametrize("linked", [False, True])
@@ -89,3 +91,5 @@ def test_a_removal_that_is_killed_is_ended_and_one_through_a_link_leaves_nothing
         ["far"] if linked else []
     )
     assert [item.state() for item in packages_of(settings)] == ["removed"]
+    (volume,) = register.volumes()
+    assert (volume.state(), register.is_lost(volume), list(register.produced())) == ("removed", True, [])

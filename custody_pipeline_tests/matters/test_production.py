@@ -43,7 +43,7 @@ from custody_pipeline.matters.listening import write_listening_copies
 from custody_pipeline.matters.masking import WITHHELD
 from custody_pipeline.matters.page_formats import pdf_of, write_documents
 from custody_pipeline.matters.pages import certificate_html
-from custody_pipeline.matters.register import MatterStateError, register_of
+from custody_pipeline.matters.register import MatterStateError, Produced, Volume, register_of
 from custody_pipeline.matters.standing import standing
 from custody_pipeline.matters.volume_writer import ProducedVolume
 from custody_pipeline.operations.verification import BucketMedia, verify_target
@@ -430,6 +430,45 @@ def test_a_later_production_holds_only_what_changed_and_says_what_it_supersedes(
     assert (second.name, line["recording_id"], line["supersedes"]) == ("VOL002", changed.recording_id, changed.control)
     assert line["control_number"] == f"ACME{len(first.recordings) + 1:06}"
     assert verify(night, second.folder).status == 0
+
+
+def test_what_an_erasure_removed_before_anybody_had_it_is_produced_again(night: Published, tmp_path: Path) -> None:
+    chosen = night.whole()[1]["recording_id"]
+    night.matter("removed", f"  ids: [{chosen}]")
+    command = ["matter", "produce", "removed", "--to", str(tmp_path)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    register = register_of(night.settings, "removed")
+    (first,) = register.volumes()
+    shutil.rmtree(first.folder)
+    assert CliRunner().invoke(app, command).exit_code != 0, "it may have been moved: nothing is new"
+    register.keep(msgspec.structs.replace(first, removed_at="2026-11-30T00:00:00Z"))
+    shown = json.loads(CliRunner().invoke(app, ["matter", "show", "removed", "--json"]).stdout)
+    assert (shown["produced"], shown["remaining"]) == (0, 1)
+    assert CliRunner().invoke(app, command).exit_code == 0
+    (line,) = index(tmp_path / "VOL002")
+    assert (line["recording_id"], line["supersedes"]) == (chosen, first.recordings[0].control)
+    assert json.loads((tmp_path / "VOL002/production.json").read_text())["account"]["In other volumes"] == 0
+    assert CliRunner().invoke(app, command).exit_code != 0, "nothing is new"
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_audio_that_is_gone_is_no_exception_if_another_volume_has_it_and_is_not_begun_again(
+    night: Published, tmp_path: Path, is_begun: bool
+) -> None:
+    gone, there = next(row for row in night.rows if not row["media_sha256"]), night.whole()[1]
+    name = f"gone-{is_begun}".lower()
+    night.matter(name, f"  ids: ['{gone['recording_id']}', {there['recording_id']}]")
+    before = Produced("A1", gone["conversation_id"], gone["recording_id"], str(NIGHT), "0" * 64, "0" * 64)
+    begun = Volume(1, str(tmp_path / "VOL001"), "0" * 64, (before,), None if is_begun else "0" * 64)
+    register_of(night.settings, name).keep(begun)
+    told = CliRunner().invoke(app, ["matter", "produce", name, "--to", str(tmp_path)])
+    assert told.exit_code == 0, told.output
+    volume = tmp_path / ("VOL001" if is_begun else "VOL002")
+    assert [line["recording_id"] for line in index(volume)] == [there["recording_id"]]
+    exceptions = (volume / "exceptions.csv").read_text()
+    assert (gone["recording_id"] in exceptions, "cannot_be_had_as_sealed" in exceptions) == (is_begun, False)
+    account = json.loads((volume / "production.json").read_text())["account"]
+    assert (account["In other volumes"], account["Without audio, with a reason"]) == (not is_begun, is_begun)
 
 
 @pytest.mark.parametrize("step", ["fill_package", "list_production", "record_acts", "sign_production", "rename"])

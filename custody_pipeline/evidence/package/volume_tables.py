@@ -38,8 +38,9 @@ LOAD_COLUMNS = {
     "FILENAME": "file_name", "NATIVEPATH": "native_path", "FILESIZE": "bytes", "MD5HASH": "md5",
     "SHA256HASH": "sha256", "DATESENT": "date", "TIMESENT": "time", "TIMEZONE": "time_zone", "DURATION": "duration",
     "DIRECTION": "direction", "CALLER": "caller_number", "CALLED": "called_number", "AGENT": "agent_names",
-    "AGENTEMAIL": "agent_emails", "AGENTID": "agent_ids", "QUEUE": "queues", "MEDIATYPE": "media",
-    "CONVERSATIONID": "conversation_id", "RECORDINGID": "recording_id", "GAPS": "gaps", "SUPERSEDES": "supersedes",
+    "AGENTEMAIL": "agent_emails", "AGENTID": "agent_ids", "QUEUE": "queues", "QUEUEID": "queue_ids",
+    "MEDIATYPE": "media", "CONVERSATIONID": "conversation_id", "RECORDINGID": "recording_id", "GAPS": "gaps",
+    "SUPERSEDES": "supersedes",
 }  # fmt: skip
 """Field of the load file → column of the index."""
 
@@ -202,7 +203,8 @@ def _expected(package: Context, entries: Mapping[str, Entry]) -> Iterator[tuple[
         row = msgspec.json.decode(data or b"{}", type=dict[str, str | None])
         said = {column: row[source] or "" for column, source in _REPEATED.items() if source in row}
         said |= {column: value or "" for column, value in row.items() if column.startswith(TAG)}
-        said |= {"agent_ids": "; ".join(_list(row["user_ids"]))} if "user_ids" in row else {}
+        lists = {"agent_ids": "user_ids", "queue_ids": "queue_ids"}
+        said |= {column: "; ".join(_list(row[source])) for column, source in lists.items() if source in row}
         if {"queue_names", "queue_ids"} <= row.keys():
             said["queues"] = "; ".join(_list(row["queue_names"]) or _list(row["queue_ids"]))
         said |= {"duration": duration(row["duration_ms"])} if "duration_ms" in row else {}
