@@ -213,6 +213,14 @@ def test_definitions_are_complete_and_hold_the_endpoint() -> None:
     assert not any("{{" in text for text in files.values())
 
 
+def test_the_workflow_tells_an_end_from_a_change_by_a_field_that_every_end_has() -> None:
+    """As in the SDK's CustomerEndEvent and AttributeUpdateEvent; disconnectType may be missing from an end."""
+    workflow = definitions(ENDPOINT)["genesys/workflow.yaml"]
+    (told_by,) = re.findall(r"IsNotSetOrEmpty\((Flow\.\w+)\)", workflow)
+    assert told_by == "Flow.sessionId"
+    assert f"name: {told_by}\n" in workflow
+
+
 @pytest.mark.parametrize("endpoint", ["http://custody.example.com/events", "custody", 'https://x/"+alert(1)+"', ""])
 def test_an_endpoint_that_is_no_https_url_is_refused(endpoint: str) -> None:
     with pytest.raises(ValueError, match="https"):
