@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 # Share of CUSTODY_GENESYS_REQUESTS_PER_MINUTE, so that enough is left for the nightly run.
 RATE_SHARE = 0.5
-# Readings that may fail with transient errors before an event becomes a dead letter: about six hours.
+# Readings that may fail with transient errors before an event becomes a dead letter: three to five hours.
 MAX_ATTEMPTS = 12
 # The messages of a killed worker stay leased for this time; longer than the reading of one lease.
 LEASE_SECONDS = 900.0
