@@ -124,6 +124,21 @@ def test_a_capture_and_an_event_with_a_name_twice_are_kept_and_give_no_tag(tmp_p
     assert told == [("duplicate_key", None)]
 
 
+def test_a_notification_gives_the_tags_of_each_participant(tmp_path: Path) -> None:
+    legs = [{"id": PARTICIPANT, "attributes": {"Legal-Hold": "true"}}, {"id": OTHER, "attributes": {"Consent": "yes"}}]
+    for participants in (legs, legs[:1], [{"id": OTHER, "attributes": {"Consent": "no"}}]):
+        topic = f"v2.users.{OTHER}.conversations"
+        body = json.dumps(
+            {"topicName": topic, "eventBody": {"id": CONVERSATION, "participants": participants}}
+        ).encode()
+        event, place = parse_event(body), FolderStore(tmp_path / "captures")
+        write_event(place, event, body, received_at=SEEN, start=SEEN, outcome="captured")
+    with loaded(tmp_path) as con:
+        told = con.execute("SELECT participant_id, attributes FROM raw.conversation_events").fetchall()
+    expected = [(PARTICIPANT, {"Legal-Hold": "true"}), (OTHER, {"Consent": "yes"}), (OTHER, {"Consent": "no"})]
+    assert sorted(told, key=str) == sorted(expected, key=str)
+
+
 @pytest.mark.parametrize("depth", [10, 500, 1000])
 def test_a_name_that_stands_twice_is_noticed_however_deep_or_it_is_too_deep_to_tell(depth: int) -> None:
     deep = b', "more": ' + b"[" * depth + b'{"a": 1, "a": 2}' + b"]" * depth + b"}"

@@ -334,6 +334,17 @@ def test_an_attribute_event_says_when_the_tag_was_set(night: Night) -> Parts:
 
 
 @together
+def test_a_notification_tells_of_each_participant_that_it_has_tags_of(night: Night) -> Parts:
+    night.call()
+    topic = "v2.users.{id}.conversations"
+    for leg, tags in {"c1-agent-1": {"Consent": "yes"}, "c1-customer-1": {"Legal-Hold": "true"}}.items():
+        night.event("10:15:00", topic=topic, participant_id=leg, attributes=tags)
+    yield
+    tagged = [(row["who"], row["what"]) for row in night.table("custody_events") if row["action"] == "tagged"]
+    assert tagged == [("c1-agent-1", "Consent"), ("c1-customer-1", "Legal-Hold")]
+
+
+@together
 def test_tags_of_a_sidecar_and_a_manifest_are_sources_too(night: Night) -> Parts:
     night.call()
     night.rows["conversation_details"].clear()

@@ -101,12 +101,13 @@ object_versions AS (
 ),
 
 tag_events AS (
-    SELECT partition_date, conversation_id, event_id, min(coalesce(event_time, received_at)) AS occurred_at,
-        arg_min(participant_id, document_uri) AS participant_id, arg_min(map_keys(attributes), document_uri) AS tag_keys,
+    -- A notification has the tags of several participants. No tag was set after its event came.
+    SELECT partition_date, conversation_id, event_id, participant_id, min(least(event_time, received_at)) AS occurred_at,
+        arg_min(map_keys(attributes), document_uri) AS tag_keys,
         arg_min(source_uri, document_uri) AS source_uri, min(document_sha256) AS document_sha256
     FROM staging.conversation_events
     WHERE cardinality(attributes) > 0
-    GROUP BY partition_date, conversation_id, event_id
+    GROUP BY partition_date, conversation_id, event_id, participant_id
 ),
 
 versions AS (
