@@ -464,7 +464,7 @@ def test_a_damaged_capture_may_hold_what_no_other_shows(night: Night) -> Parts:
 
 
 @together
-def test_typed_attributes_that_live_capture_kept_and_nobody_can_read_may_be_tags(night: Night) -> Iterator[None]:
+def test_typed_attributes_that_live_capture_kept_and_nobody_can_read_may_be_tags(night: Night) -> Parts:
     night.call()
     night.capture("10:06:00", agent=HEALTHY_AGENT)
     night.rows["captures"][0]["typed_state"] = "wrong_shape"
