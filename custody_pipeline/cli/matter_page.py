@@ -19,7 +19,7 @@ _SHOWN = 10
 
 def print_standing(matter: Matter, standing: Standing) -> None:
     """The matter on one screen; lists are cut after some lines, `--json` has them whole."""
-    parts = (_selection(matter, standing), _nights(standing), _gaps(standing), _outlook(standing))
+    parts = (_selection(matter, standing), _nights(standing), _gaps(standing), _outlook(matter.name, standing))
     for line in chain.from_iterable(parts):
         text = line.lstrip(" ")
         indent = len(line) - len(text)
@@ -45,7 +45,7 @@ def _selection(matter: Matter, standing: Standing) -> Iterator[str]:
         yield f"  {numbered(found.repeated, 'line')} of the list repeat{'s' * (found.repeated == 1)} an id"
     for ids, what in (
         (found.unmatched, "in no collected night"),
-        (found.elsewhere, "there, but outside of the other conditions"),
+        (found.elsewhere, "there, but nothing shows that the other conditions hold"),
         (found.excluded_unmatched, "excluded, but not found by the selection"),
         (found.strangers, "an agent that no collected night has"),
         (found.unseen_tags, "a tag that no collected night has; capitals count"),
@@ -92,8 +92,11 @@ def _gaps(standing: Standing) -> Iterator[str]:
             yield f"    → {gap.next_action}"
 
 
-def _outlook(standing: Standing) -> Iterator[str]:
+def _outlook(name: str, standing: Standing) -> Iterator[str]:
     yield f"Produced {standing.produced}, not yet produced {standing.remaining}"
+    if standing.held:
+        more = f", {standing.unheld} not: custody matter hold {name} --apply" if standing.unheld else ""
+        yield f"Held at the vendor: {numbered(standing.held, 'conversation')}{more}"
     if not standing.found.recordings:
         yield "the selection finds no recording"
     elif standing.saturated:

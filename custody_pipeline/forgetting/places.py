@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import duckdb
-import msgspec
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,7 +27,6 @@ from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.extract.erased import names_any
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.warehouse_rows import packaged_elsewhere
-from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.escaping import escaped
 from custody_pipeline.io.night_keys import NightForgottenError
 from custody_pipeline.io.objects import listed
@@ -208,8 +206,7 @@ def remove_productions(settings: Settings, ids: Set[str]) -> None:
     for register, volume, _ in _volumes_with(settings, ids):
         remove_folder(volume.partial)
         if volume.state() == "here":
-            register.keep(msgspec.structs.replace(volume, removed_at=f"{utc_now():%Y-%m-%dT%H:%M:%SZ}"))
-            remove_folder(Path(volume.folder))
+            register.remove(volume)
 
 
 def packages(settings: Settings, con: duckdb.DuckDBPyConnection, ids: frozenset[str]) -> Iterator[Place]:

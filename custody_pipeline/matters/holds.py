@@ -379,7 +379,9 @@ def _no_lock(client: S3Client, bucket: str) -> str | None:
     try:
         answer = client.get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"]
     except (ClientError, BotoCoreError) as error:
-        return f"bucket {bucket} has no Object Lock ({_why(error)}): copy the objects into a bucket that has it"
+        if isinstance(error, ClientError) and error_code(error) in NO_LOCK:
+            return f"bucket {bucket} has no Object Lock ({_why(error)}): copy the objects into a bucket that has it"
+        return f"bucket {bucket} does not say whether it has Object Lock ({_why(error)}): run hold again"
     return None if answer.get("ObjectLockEnabled") == "Enabled" else f"bucket {bucket} has no Object Lock"
 
 

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from custody_pipeline.evidence.package.signed_volume import LIST
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.io.whole_file import is_going, read_json, write_whole
+from custody_pipeline.io.whole_file import is_going, read_json, remove_folder, write_whole
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.matters.matter import Matter
 from custody_pipeline.matters.matter_file import TEMPLATE, load_matter, prefix_of
@@ -185,6 +185,11 @@ class Register:
         """Write a volume's register, in one step."""
         path = self.folder / "volumes" / f"{volume.name}.json"
         write_whole(path, msgspec.json.format(msgspec.json.encode(volume), indent=1) + b"\n")
+
+    def remove(self, volume: Volume) -> None:
+        """Remove a volume's folder because of an erasure; its register says so first."""
+        self.keep(msgspec.structs.replace(volume, removed_at=f"{utc_now():%Y-%m-%dT%H:%M:%SZ}"))
+        remove_folder(Path(volume.folder))
 
     def forget(self, volume: Volume) -> None:
         """Remove the register of a volume that was begun but will not be produced."""

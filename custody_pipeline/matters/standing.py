@@ -16,6 +16,7 @@ import duckdb
 
 from custody_pipeline.fleet.overview import every_night
 from custody_pipeline.io.clock import utc_now
+from custody_pipeline.matters.holds import BEFORE, HELD, read_holds
 from custody_pipeline.matters.masking import unknown_keys
 from custody_pipeline.matters.matter import Mask, Matter
 from custody_pipeline.matters.register import Register, open_matter, register_of
@@ -108,6 +109,7 @@ class Standing:
         not_known: number of recordings of which no document tells whether they belong to it; `not_known_coming`: of
             those of which one may still be read.
         unseen_masks: keys that the mask names and no collected night has.
+        held: number of its conversations that are protected at the vendor; `unheld`: of those that are not.
     """
 
     found: Found
@@ -125,6 +127,8 @@ class Standing:
     not_known: int = 0
     not_known_coming: int = 0
     unseen_masks: tuple[str, ...] = ()
+    held: int = 0
+    unheld: int = 0
 
     @property
     def saturated(self) -> bool:
@@ -153,6 +157,8 @@ class Standing:
             "excluded_too_late": list(self.excluded_too_late),
             "produced": self.produced,
             "remaining": self.remaining,
+            "held": self.held,
+            "not_held": self.unheld,
             "saturated": self.saturated,
             "nights_to_come": self.to_come,
             "changed": [str(night) for night in self.changed],
@@ -219,6 +225,9 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
     before = looked["revisions"] if looked else revisions(nights)
     produced = {item.key: item.row_sha256 for item in register.produced()}
     excluded = {item.key for item in found.recordings if item.excluded}
+    conversations = {item.conversation_id for item in found.recordings if item.conversation_id}
+    states = read_holds(register).conversations
+    held = sum(states.get(name) in (HELD, BEFORE) for name in conversations)
     return Standing(
         found,
         nights,
@@ -235,6 +244,8 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         unread,
         coming,
         unseen_masks,
+        held,
+        len(conversations) - held,
     )
 
 

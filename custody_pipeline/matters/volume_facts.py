@@ -62,7 +62,11 @@ def exceptions_of(
 def _ids_without_recordings(found: Found) -> Iterator[dict[str, str]]:
     for ids, why, explanation in (
         (found.unmatched, "not_found", "No collected night has a conversation or recording of this id."),
-        (found.elsewhere, "outside_of_the_conditions", "It is there, but does not fulfil the other conditions."),
+        (
+            found.elsewhere,
+            "outside_of_the_conditions",
+            "It is there, but nothing shows that it fulfils the other conditions.",
+        ),
     ):
         for item in ids:
             yield _EMPTY | {"what": item, "why": why, "explanation": explanation}

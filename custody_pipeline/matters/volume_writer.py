@@ -48,6 +48,7 @@ from custody_pipeline.operations.sealed_documents import write_conversations
 from custody_pipeline.operations.verification import open_target, public_keys
 from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.erasures import erased_conversations
 from custody_pipeline.warehouse.ledger import Act, Actor
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import rows_of
@@ -87,11 +88,13 @@ def produce(
         The volumes, oldest first.
 
     Raises:
-        MatterStateError: nothing is new, a volume's place is taken, or another command acts for the matter.
+        MatterStateError: nothing is new, a volume's place is taken, recordings are being erased, or another command
+            acts for the matter.
         RecordNotFoundError: a recording is not sealed.
         ProofError, TileError, NoteError, TargetError: see `evidence.cut.proof.Prover.each`.
     """
     with register.alone():
+        _refuse_erased(settings, (item.conversation_id for item in standing.found.produced if item.media_sha256))
         numbers = begun(register, matter, standing, to) or plan(settings, target, matter, register, standing, to)
         made = []
         for volume in register.volumes():  # one volume's recordings in memory at a time
@@ -120,6 +123,12 @@ class VolumeWriter:
         folder, sha256 = Path(made.folder), str(made.sha256)
         self._record(made, sha256)
         _finish(self.settings, made.partial, folder)
+        try:
+            # An erasure that began meanwhile either finds this folder, or is found here.
+            _refuse_erased(self.settings, (item.conversation_id for item in made.recordings))
+        except MatterStateError:
+            self.register.remove(msgspec.structs.replace(made, is_named=True))
+            raise
         self.register.keep(msgspec.structs.replace(made, is_named=True))
         return ProducedVolume(made.name, folder, len(made.recordings), len(made.lost), sha256, tuple(left_out))
 
@@ -280,6 +289,15 @@ class VolumeWriter:
             assert con is not None  # noqa: S101 - a recording of it is sealed
             production_tables.write_custody_log(folder, _events(con, lines, self.matter.why))
         return production_tables.write_harmless_csv(folder / "exceptions.csv", exceptions, production_tables.EXCEPTIONS)
+
+
+def _refuse_erased(settings: Settings, conversations: Iterable[str]) -> None:
+    erased = erased_conversations(settings)
+    if any(name.lower() in erased for name in conversations):
+        raise MatterStateError(
+            "recordings of the matter are being erased, and no volume was written: wait for the end, or end an erasure "
+            "that was interrupted with custody erase --resume; then produce again"
+        )
 
 
 def _finish(settings: Settings, partial: Path, folder: Path) -> None:

@@ -46,6 +46,9 @@ def test_two_matters_that_hold_one_conversation_do_not_release_each_others(night
     assert (told.exit_code, "bucket exports has no Object Lock" in told.stdout) == (1, True)
     custody("hold", "two", "--apply")
     assert protected == {first, second, third}
+    night.matter("one", f"  ids: [{first}, {second}, {third}]")
+    shown = " ".join(custody("show", "one").stdout.split())
+    assert "Held at the vendor: 2 conversations, 1 not: custody matter hold one --apply" in shown
     assert "would release 2 conversations" in custody("release", "one").stdout
     released = custody("release", "one", "--apply")
     assert (released.exit_code, "1 conversations stay held by another matter" in released.stdout) == (0, True)

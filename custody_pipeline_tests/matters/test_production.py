@@ -451,6 +451,22 @@ def test_what_an_erasure_removed_before_anybody_had_it_is_produced_again(night: 
     assert CliRunner().invoke(app, command).exit_code != 0, "nothing is new"
 
 
+@pytest.mark.parametrize("is_meanwhile", [False, True])
+def test_what_is_being_erased_is_in_no_volume(
+    night: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_meanwhile: bool
+) -> None:
+    chosen, name = night.whole()[1], f"erased-{is_meanwhile}".lower()
+    night.matter(name, f"  ids: [{chosen['recording_id']}]")
+    with monkeypatch.context() as patched:
+        # As while an erasure runs: the snapshot and the cut have the rows until its end.
+        known = iter([frozenset(), frozenset({chosen["conversation_id"]})][not is_meanwhile :])
+        patched.setattr(volume_writer, "erased_conversations", lambda _: next(known))
+        told = CliRunner().invoke(app, ["matter", "produce", name, "--to", str(tmp_path)])
+    assert (told.exit_code, "are being erased" in str(told.exception)) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+    assert [volume.state() for volume in register_of(night.settings, name).volumes()] == ["removed"] * is_meanwhile
+
+
 @pytest.mark.parametrize("is_begun", [False, True])
 def test_audio_that_is_gone_is_no_exception_if_another_volume_has_it_and_is_not_begun_again(
     night: Published, tmp_path: Path, is_begun: bool

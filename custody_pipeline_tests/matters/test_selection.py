@@ -141,7 +141,7 @@ def test_a_matter_whose_dates_have_not_ended_is_not_saturated(night: Published) 
     matter = night.matter("to-come", f"  from: {NIGHT}\n  to: {utc_now().date() + timedelta(days=1)}")
     found = standing(night.settings, matter, register_of(night.settings, "to-come"))
     assert (found.to_come, found.saturated) == (2, False)
-    assert "2 nights of the dates to come" in list(_outlook(found))
+    assert "2 nights of the dates to come" in list(_outlook("to-come", found))
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_night_that_retention_leaves_out_of_the_snapshot_is_found_held_and_pac
 
 def test_the_standing_counts_nights_that_are_not_established() -> None:
     nights = [Night(NIGHT, "final", claim, {}, 0, 1) for claim in ("established", "not_established", "incomplete")]
-    told = list(_outlook(Standing(Found(Recordings()), tuple(nights), (), (), 0, 0)))
+    told = list(_outlook("n", Standing(Found(Recordings()), tuple(nights), (), (), 0, 0)))
     assert told[-1] == "2 nights are not established: more may be missing than the gaps say; see custody status"
 
 
