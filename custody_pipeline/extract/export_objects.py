@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from custody_pipeline.settings import Settings
 
 ARCHIVED = "InvalidObjectState"
+_NO_BUCKET = "<Code>NoSuchBucket</Code>"
+"""In the answer of S3, which obstore repeats, but as for an object that is not there."""
 """S3's code for an object in Glacier that is not restored."""
 
 _SECOND = timedelta(seconds=1)
@@ -154,6 +156,9 @@ class ObjectReader:
 
     def _failure(self, resource: str, key: str, version_id: str | None, error: Exception) -> FetchFailure:
         uri = f"s3://{self._bucket}/{key}"
+        if _NO_BUCKET in str(error):  # says nothing of any object: another S3 may be meant
+            what = f"{uri}: this S3 has no such bucket; check CUSTODY_S3_ENDPOINT_URL and CUSTODY_EXPORT_URL"
+            return FetchFailure(resource, key, what, None, "NoSuchBucket", False)
         if isinstance(error, NotFoundError | FileNotFoundError):
             return FetchFailure(resource, key, f"{uri}: gone since it was listed; run again", 404, "NoSuchKey", False)
         status, code = self._refusal(key, version_id)

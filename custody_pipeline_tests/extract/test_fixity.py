@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from custody_pipeline.cli.evidence_commands import fixity_lines
+from custody_pipeline.evidence.reader import TargetError
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.extract.exports import collect_exports
@@ -25,6 +26,7 @@ from custody_pipeline.models.pending_reads import media_objects
 from custody_pipeline.models.run import prepare
 from custody_pipeline.operations import fixity as fixity_module
 from custody_pipeline.operations.fixity import FixityReport, altered_since_recheck, run_fixity
+from custody_pipeline.operations.verification import BucketMedia
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
@@ -114,6 +116,18 @@ def test_a_changed_object_is_a_finding_with_both_digests(home: Settings) -> None
     alter(home, "UPDATE raw.fixity_checks SET checked_at = TIMESTAMP '1999-01-01'")
     with Warehouse(home).open(read_only=True) as con:
         assert altered_since_recheck(con)[NIGHT] > 0
+
+
+def test_a_bucket_that_this_s3_does_not_have_says_nothing_of_its_recordings(home: Settings) -> None:
+    for table in ("export_objects", "media_digests"):
+        alter(home, f"UPDATE raw.{table} SET bucket = 'of-another-s3'")
+
+    report = run_fixity(home)
+
+    assert dict(report.counts) == {"unreadable": 3}
+    assert "this S3 has no such bucket; check CUSTODY_S3_ENDPOINT_URL" in str(report.findings[0]["error"])
+    with pytest.raises(TargetError, match="no such bucket"):
+        BucketMedia(home).sha256(f"s3://of-another-s3/{KEYS[0]}", None)
 
 
 def test_an_object_that_is_gone_is_told_once(home: Settings, bucket: Any) -> None:
