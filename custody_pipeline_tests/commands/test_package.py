@@ -27,6 +27,7 @@ from custody_pipeline.evidence.cut.manifest import ROTATION, cut_prefix
 from custody_pipeline.evidence.cut.proof import RecordNotFoundError, RecordProof
 from custody_pipeline.evidence.log.keys import Ed25519Signer, load_signer, new_key, rotation, write_new_key
 from custody_pipeline.evidence.log.note import Verifier, sign
+from custody_pipeline.evidence.package.bag import PackageTooLargeError
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.extract.documents import document
@@ -357,3 +358,12 @@ def test_a_package_leads_from_every_older_key_also_where_a_key_of_another_log_li
 
     keys = [other.verifier, third.verifier]
     assert sorted(_rotations(FolderReader(publisher.root), keys, ORIGIN)) == sorted(stated)
+
+
+def test_a_package_that_no_verification_would_read_is_not_signed(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("custody_pipeline.evidence.package.bag.MANIFEST_BYTES", 500)
+    with pytest.raises(PackageTooLargeError, match="make several packages"):
+        deployment.package(tmp_path / "package", CHOSEN)
+    assert list(tmp_path.iterdir()) == []

@@ -18,6 +18,7 @@ from custody_pipeline.evidence.cut.proof import COMMITMENT_SUFFIX, PROOF_SUFFIX,
 from custody_pipeline.evidence.log.checkpoint import Checkpoint
 from custody_pipeline.evidence.log.note import Signer, sign
 from custody_pipeline.evidence.package import layout
+from custody_pipeline.evidence.reader import MANIFEST_BYTES
 from custody_pipeline.io.whole_file import HashedFile
 
 _VERIFY = """# Verify this package
@@ -51,6 +52,10 @@ owner does as well: `data/rotations` leads from it to the newer ones.
 
 
 _BAGIT = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
+
+
+class PackageTooLargeError(Exception):
+    """A package would have so many files that no verification reads the list of them. Nothing was signed."""
 
 
 class WrittenRecord(NamedTuple):
@@ -141,6 +146,11 @@ class PackageWriter:
         self._manifest.write(f"{sha256}  {path}\n".encode())
         self._bytes += size
         self._files += 1
+        if max(lists.size for lists in (self._manifest, self._statement, self._missing)) > MANIFEST_BYTES:
+            raise PackageTooLargeError(
+                f"{self._files:,} files are too many for one package: verification reads lists of at most "
+                f"{MANIFEST_BYTES >> 20} MiB. Nothing was signed; make several packages, each of some of the recordings"
+            )
 
     def leave_out(self, absent: layout.Absent) -> None:
         """Name audio and documents that are not in the package."""
