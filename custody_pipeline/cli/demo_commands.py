@@ -12,11 +12,11 @@ from typing import Annotated
 import typer
 
 from custody_pipeline.cli.shared import (
+    A_DAY,
     FINDINGS,
     OK,
     Home,
     Json,
-    Night,
     Profiled,
     app,
     console_of_stdout,
@@ -25,6 +25,7 @@ from custody_pipeline.cli.shared import (
     say,
 )
 
+Night = Annotated[datetime, typer.Option("--date", **A_DAY, help="The night: a UTC day.", show_default="2026-11-02")]
 Nights = Annotated[
     int, typer.Option(min=1, max=31, help="Number of nights. --date is the last one; those before it are smaller.")
 ]

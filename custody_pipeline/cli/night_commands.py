@@ -154,6 +154,12 @@ def status(as_json: Json = False) -> None:
         for line in deadlines(settings):
             tell(line)
     if not found:
+        from custody_pipeline.publish.sealing import has_sealed
+
+        if has_sealed(settings):
+            stop(
+                f"{settings.warehouse_path} is not there, and this home has sealed nights: custody rebuild", INCOMPLETE
+            )
         say(f"no night yet in {settings.home}: custody demo or custody run makes one; --home names another home")
         raise typer.Exit(INCOMPLETE)
     raise typer.Exit(FINDINGS if any(night.state in NOT_PUBLISHED for night in found) else OK)

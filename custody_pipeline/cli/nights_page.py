@@ -64,16 +64,22 @@ def print_summary(console: Console, summary: NightSummary) -> None:
 
 def print_nights(console: Console, found: list[NightSummary]) -> None:
     """Print the table, what is not established and why, and what to do."""
-    table = Table("night", "state", box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for name in ("rev", "recordings", "complete", "gaps", "excluded", "unexplained"):
-        table.add_column(name, justify="right")
+    names, rows = ("night", "state", "rev", "recordings", "complete", "gaps", "excluded", "unexplained"), []
     for night in found:
         if night.state != "missing":
             counted = (night.recordings, night.complete, night.gaps, night.excluded, night.unexplained)
             is_counted = night.revision is not None or night.recordings
             numbers = (str(number) if is_counted else "–" for number in counted)
-            table.add_row(str(night.night), night.state or "–", str(night.revision or "–"), *numbers)
-    if table.row_count:
+            rows.append((str(night.night), night.state or "–", str(night.revision or "–"), *numbers))
+    if sum(max(map(len, cells)) + 2 for cells in zip(names, *rows, strict=True)) - 2 > console.width:
+        for day, *values in rows:
+            tell(f"{day}  " + ", ".join(f"{name} {value}" for name, value in zip(names[1:], values, strict=True)))
+    elif rows:
+        table = Table(*names[:2], box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        for name in names[2:]:
+            table.add_column(name, justify="right")
+        for row in rows:
+            table.add_row(*row)
         console.print(table)
     for night in found:
         if night.detail:

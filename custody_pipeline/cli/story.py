@@ -24,7 +24,8 @@ def print_story(console: Console, story: dict[str, Any]) -> None:
 
     row = story["recording"]
     colour = {"complete": "green", "gap": "red"}.get(row["custody_status"], "yellow")
-    console.rule(f"recording {escape(row['recording_id'])}", align="left")
+    heading = f"recording {escaped(row['recording_id'])} "
+    console.print(f"{escape(heading)}[green]{'─' * (console.width - len(heading))}[/]", soft_wrap=True)
     console.print(
         f"conversation {escape(str(row['conversation_id']))} · night {row['partition_date']}\n"
         f"revision {row['revision']} · [{colour}]{row['custody_status']}[/] · tags {row['custom_data_state']}"

@@ -20,7 +20,14 @@ from custody_pipeline.models.mapping_file import MappingError, load_mapping
 from custody_pipeline.operations.api_probes import organization
 from custody_pipeline.operations.bucket_probes import export_bucket, publish_bucket, refusal, shared_buckets
 from custody_pipeline.operations.doctor_line import Line
-from custody_pipeline.publish.sealing import TimestampUnavailableError, load_signing_key, signing_verifiers, timestamper
+from custody_pipeline.publish.sealing import (
+    TimestampUnavailableError,
+    has_sealed,
+    load_sealing,
+    load_signing_key,
+    signing_verifiers,
+    timestamper,
+)
 from custody_pipeline.settings import Settings, SettingsError, load_settings
 from custody_pipeline.settings.kinds import without_login
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseError
@@ -73,7 +80,12 @@ def _home(settings: Settings) -> Iterator[Line]:
 
 
 def _warehouse(settings: Settings) -> Iterator[Line]:
-    if settings.nights_url or not settings.warehouse_path.exists() or not os.access(settings.home, os.W_OK):
+    if settings.nights_url or not os.access(settings.home, os.W_OK):
+        return
+    if not settings.warehouse_path.exists():
+        if has_sealed(settings):
+            found = f"{settings.warehouse_path} is not there, and this home has sealed nights"
+            yield Line("warehouse", "not ok", found, "Run custody rebuild.")
         return
     try:
         with Warehouse(settings, lock_timeout=0).open(read_only=True):
@@ -139,11 +151,14 @@ def _timestamp(url: str) -> Line:
 def _signing_key(settings: Settings) -> Line:
     check, advice = "sealing key", "Make one with custody key new, and set CUSTODY_SIGNING_KEY_FILE."
     try:
+        if has_sealed(settings):
+            advice = "Name or restore what sealed them: another key would begin another log."
+            load_sealing(settings)  # makes nothing in such a home
         signer = load_signing_key(settings)
         if signer is not None:
             signer.sign(b"custody doctor\n")  # a key in KMS may be readable but not usable
         signing_verifiers(settings)  # the second key of a rotation as well
-    except (SettingsError, SigningKeyError) as error:
+    except (SettingsError, SigningKeyError, OSError) as error:
         return Line(check, "not ok", str(error), advice)
     if signer is None:
         return Line(check, "warning", "none is set: the first night makes one that says DEMO", advice)

@@ -137,7 +137,7 @@ def _signer(settings: Settings, keys: Path) -> Signer:
         return _kms_signer(settings.signing_key_kms, str(settings.log_origin))
     path = settings.signing_key_file or keys / _DEMO_KEY_FILE
     if settings.signing_key_file is None and not path.exists():
-        if _has_sealed(settings) or path.with_name(f"{path.name}.pub").exists():
+        if has_sealed(settings) or path.with_name(f"{path.name}.pub").exists():
             raise SigningKeyError(
                 f"{path} is not there, and this home has sealed nights: no other key is made. Restore it, or name the "
                 "key that sealed them in CUSTODY_SIGNING_KEY_FILE, CUSTODY_SIGNING_KEY or CUSTODY_SIGNING_KEY_KMS"
@@ -146,7 +146,7 @@ def _signer(settings: Settings, keys: Path) -> Signer:
     return signer_from_file(path)
 
 
-def _has_sealed(settings: Settings) -> bool:
+def has_sealed(settings: Settings) -> bool:
     """Whether this home remembers a head that it signed (publish/sealer.py)."""
     return (settings.home / "publish/head").exists()
 
@@ -178,7 +178,7 @@ def _salt_secret(settings: Settings, path: Path) -> bytes:
         text = settings.salt_secret.get_secret_value()
     else:
         if not path.exists():
-            if _has_sealed(settings):
+            if has_sealed(settings):
                 raise SettingsError(
                     f"{path} is not there, and this home has sealed nights: no other secret is made. Restore it, or "
                     "set CUSTODY_SALT_SECRET to what it held"

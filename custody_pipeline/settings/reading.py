@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, to_json
+from pydantic_core import ErrorDetails, from_json, to_json
 
 from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.settings.kinds import SettingsError, without_login
@@ -38,6 +38,7 @@ def load_settings() -> Settings:
     problems = unknown_variables(os.environ)
     try:
         settings = Settings()
+        problems += _beside_the_demo(settings)
     except ValidationError as error:
         problems += [_problem(details) for details in error.errors(include_url=False)]
     if problems:
@@ -54,6 +55,18 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
             advice = f"the nearest is {variable(nearest[0])}" if nearest else "custody env lists all settings"
             lines.append(f"{name} is no setting; {advice}")
     return lines
+
+
+def _beside_the_demo(settings: Settings) -> list[str]:
+    """A line if nights of an organisation would go into a home of `custody demo`, among those of the simulator."""
+    try:
+        demo = from_json((settings.home / "demo.json").read_bytes()) if settings.publish_url else {}
+    except OSError:
+        return []
+    if demo.get("uris", {}).get("publish") in {None, settings.publish_url}:
+        return []
+    home = f"{variable('home')}: {settings.home} is a home of custody demo, whose nights are simulated"
+    return [f"{home}; name another folder, or unset {variable('publish_url')}"]
 
 
 def _problem(details: ErrorDetails) -> str:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from custody_pipeline.io.s3 import s3_client, s3_store
-from custody_pipeline.settings import Settings, load_settings
+from custody_pipeline.io.whole_file import write_whole
+from custody_pipeline.settings import Settings, SettingsError, load_settings
 from custody_pipeline.settings.table import variable
 from custody_pipeline.simulator.local_s3 import LocalS3
 
@@ -46,6 +47,8 @@ _KEPT = {
 # Every other setting, also a new one: the demo alerts nobody, has its own keys, and uses no place, queue or service of
 # a real deployment.
 _OF_A_DEPLOYMENT = Settings.model_fields.keys() - _OF_THE_DEMO - _KEPT
+# What nights leave in any home; the demo has its folder `demo` before.
+_OF_A_HOME = ("landing", "publish", "warehouse.duckdb")
 # The demo's runs go into its home. Its S3 server knows no session and no profile.
 _ELSEWHERE = ("DAGSTER_HOME", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 
@@ -77,9 +80,18 @@ DEMO_ORGANIZATION = DemoOrganization(night=date(2026, 11, 2), size=400, seed=7)
 
 @contextmanager
 def demo_environment(home: Path, demo: DemoOrganization, say: Callable[[str], None]) -> Iterator[Settings]:
-    """Run the simulated organisation and S3 until the block ends; the environment points at them meanwhile."""
+    """Run the simulated organisation and S3 until the block ends; the environment points at them meanwhile.
+
+    Raises:
+        SettingsError: the home is another deployment's.
+    """
     from custody_pipeline.simulator.state import CLIENT_ID, CLIENT_SECRET
 
+    if not (home / "demo").exists() and any((home / name).exists() for name in _OF_A_HOME):
+        raise SettingsError(
+            f"{home} has nights that are not the demo's; set CUSTODY_EXPORT_URL and the other settings of that "
+            "deployment, or give the demo a folder of its own: --home FOLDER"
+        )
     before = dict(os.environ)
     left_out = sorted({variable(name) for name in _OF_A_DEPLOYMENT} & os.environ.keys())
     for name in (*left_out, *_ELSEWHERE):
@@ -259,7 +271,6 @@ def run_demo(
             "published_files": len(files),
             "matter_report": str(_matter_report(settings)) if outcome.summary else None,
         }
-    (home / "demo.json").write_bytes(
-        orjson.dumps(result, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    )
+    kept = orjson.dumps(result, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    write_whole(home / "demo.json", kept)
     return result

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app, with_home_first
-from custody_pipeline.settings import Settings
+from custody_pipeline.settings import Settings, SettingsError, load_settings
 from custody_pipeline.simulator import demo
 from custody_pipeline.simulator.local_s3 import S3Endpoint
 
@@ -105,3 +105,25 @@ def test_other_homes_and_settings_of_ones_own_start_nothing(home: Path, monkeypa
     monkeypatch.delenv("CUSTODY_S3_ENDPOINT_URL")
     (home / "demo.json").unlink()
     assert not starts(home, "fixity")
+
+
+def test_nights_of_an_organisation_do_not_go_into_a_home_of_the_demo(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = json.loads((home / "demo.json").read_text()) | {"uris": {"publish": "s3://custody-demo-dataset"}}
+    (home / "demo.json").write_text(json.dumps(kept))
+    monkeypatch.setenv("CUSTODY_HOME", str(home))
+    monkeypatch.setenv("CUSTODY_PUBLISH_URL", "s3://custody-demo-dataset")
+    load_settings()
+    monkeypatch.setenv("CUSTODY_PUBLISH_URL", "s3://acme-custody/prod")
+    with pytest.raises(SettingsError, match="is a home of custody demo, whose nights are simulated; name another"):
+        load_settings()
+
+
+@pytest.mark.parametrize("left", ["landing", "publish", "warehouse.duckdb"])
+def test_nights_of_the_demo_do_not_go_into_a_home_of_a_deployment(tmp_path: Path, left: str) -> None:
+    (tmp_path / left).touch()
+    begin = demo.demo_environment(tmp_path, demo.DEMO_ORGANIZATION, lambda _: None)
+    with pytest.raises(SettingsError, match="has nights that are not the demo's; set CUSTODY_EXPORT_URL"), begin:
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [left]

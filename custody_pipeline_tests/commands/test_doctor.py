@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
+from custody_pipeline.cli.main import app
 from custody_pipeline.evidence.log.keys import new_key, write_new_key
 from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.extract.genesys_errors import LoginError
@@ -20,6 +22,7 @@ from custody_pipeline.operations.api_probes import organization
 from custody_pipeline.operations.doctor import examine
 from custody_pipeline.operations.doctor_line import Line
 from custody_pipeline.publish.place import PublishPlaceError, require_place
+from custody_pipeline.publish.sealing import load_sealing
 from custody_pipeline.settings import Settings, load_settings
 from custody_pipeline.simulator.local_s3 import S3Endpoint
 from custody_pipeline.warehouse.connection import Warehouse
@@ -288,6 +291,11 @@ def test_a_damaged_warehouse_is_not_ok_and_a_busy_one_is(monkeypatch: pytest.Mon
         return line.state, line.found
 
     path = tmp_path / "warehouse.duckdb"
+    (tmp_path / "publish").mkdir()
+    (tmp_path / "publish" / "head").touch()
+    assert found() == ("not ok", f"{path} is not there, and this home has sealed nights")
+    told = CliRunner().invoke(app, ["status"])
+    assert (told.exit_code, "this home has sealed nights: custody rebuild" in told.stderr) == (2, True)
     path.write_bytes(b"no database")
     state, what = found()
     assert (state, str(path) in what) == ("not ok", True)
@@ -304,6 +312,26 @@ def test_the_second_key_of_a_rotation_is_tried_as_well(monkeypatch: pytest.Monke
     monkeypatch.setenv("CUSTODY_HOME", str(tmp_path))
     (line,) = [line for line in examine() if line.check == "sealing key"]
     assert (line.state, "the key is named other.example, the log acme.example" in line.found) == ("not ok", True)
+
+
+@pytest.mark.parametrize("lost", ["demo.key", "salt"])
+def test_a_key_or_a_salt_that_is_gone_is_told_before_a_night_stops_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lost: str
+) -> None:
+    monkeypatch.setenv("CUSTODY_HOME", str(tmp_path))
+    load_sealing(load_settings())
+    (tmp_path / "publish").mkdir()
+    (tmp_path / "publish" / "head").touch()
+
+    def sealing_key() -> Line:
+        (line,) = [line for line in examine() if line.check == "sealing key"]
+        return line
+
+    assert sealing_key().state == "warning"  # a DEMO key
+    (tmp_path / "keys" / lost).unlink()
+    line = sealing_key()
+    assert (line.state, f"{lost} is not there, and this home has sealed nights" in line.found) == ("not ok", True)
+    assert not (tmp_path / "keys" / lost).exists()
 
 
 def test_an_unknown_variable_is_not_ok_and_names_the_nearest_setting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,9 @@ def gap(**fields: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def printed(tags: list[dict[str, Any]], gaps: list[dict[str, Any]] | None = None) -> list[str]:
+def printed(
+    tags: list[dict[str, Any]], gaps: list[dict[str, Any]] | None = None, recording_id: str = "r1"
+) -> list[str]:
     unknown = (
         "object_uri",
         "media_sha256",
@@ -45,13 +47,14 @@ def printed(tags: list[dict[str, Any]], gaps: list[dict[str, Any]] | None = None
         "recording_end",
     )
     recording = {
-        "recording_id": "r1", "conversation_id": "c1", "partition_date": AT.date(), "revision": 1,
+        "recording_id": recording_id, "conversation_id": "c1", "partition_date": AT.date(), "revision": 1,
         "custody_status": "gap", "custom_data_state": "present", **dict.fromkeys(unknown),
     }  # fmt: skip
     screen = Console(file=io.StringIO(), width=80)
     story = {"recording": recording, "completeness": "not_established", "timeline": [], "sources": []}
     print_story(screen, {**story, "tags": tags, "gaps": gaps or []})
     lines: list[str] = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[0].rstrip(" ─") == f"recording {recording_id}"
     assert "the night is not established: more may be missing than this page says; see" in lines
     return lines[lines.index("Tags: what each source said, and when (→ the one that counts)") + 1 :]
 
@@ -71,6 +74,10 @@ def test_sources_that_said_the_same_stand_together() -> None:
 def test_nothing_and_what_looks_like_nothing_are_told_apart() -> None:
     shown = [line for line in printed([tag(None), tag(""), tag("null")]) if "agent" in line]
     assert [line.removeprefix("  Legal-Hold (agent)  ") for line in shown] == ["null", '""', '"null"']
+
+
+def test_a_long_id_stays_whole() -> None:
+    printed([], recording_id="r" * 100)
 
 
 def test_a_long_value_takes_one_line() -> None:

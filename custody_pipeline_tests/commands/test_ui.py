@@ -128,6 +128,20 @@ def test_a_night_fits_into_a_line() -> None:
     assert night_line(summary.night, summary, 0).endswith("10 unexplained, not established")
 
 
+def test_status_names_every_night_whole_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = NightSummary(date(2026, 11, 2), state="provisional", recordings=609, completeness="established")
+    monkeypatch.setenv("COLUMNS", "40")
+    print_nights(console_of_stdout(), [summary])
+    told = capsys.readouterr().out
+    assert told.startswith("2026-11-02  state provisional, rev –,\n    recordings 609, complete 0")
+    assert max(map(len, told.splitlines())) <= 40
+    monkeypatch.setenv("COLUMNS", "80")
+    print_nights(console_of_stdout(), [summary])
+    assert capsys.readouterr().out.split()[:3] == ["night", "state", "rev"]
+
+
 def test_status_names_what_keeps_nights_from_being_established(capsys: pytest.CaptureFixture[str]) -> None:
     def night(day: int, completeness: str, state: str = "final", **not_whole: str) -> NightSummary:
         return NightSummary(date(2026, 11, day), state=state, completeness=completeness, not_whole=not_whole)
