@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import requests
@@ -152,7 +153,7 @@ def _cosign(settings: Settings, target: str | None, cosigned: Callable[[Reader, 
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
             sealer = Sealer(s3_client(settings), S3Location.parse(place), folder, load_sealing(settings))
-            sealer.settle()
+            sealer.settle(datetime.now(UTC))
             return sealer.writes.replace_head(lambda head: cosigned(sealer.reader, verify_checkpoint(head, keys)))
     reader = FolderReader(Path(place))
     checkpoint = cosigned(reader, verify_checkpoint(read(reader, HEAD, NOTE_BYTES), keys))

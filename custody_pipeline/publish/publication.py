@@ -164,7 +164,7 @@ class _Run:
         revision = newest.revision + 1 if newest else 1
         while True:
             # Read before the revision is decided: any later seal makes the claim fail.
-            state = self.sealer.settle()
+            state = self.sealer.settle(self.now)
             sealed = self._sealed_already(revision)
             if sealed is not None and self._is_noted(revision, content, sealed[0]):
                 return sealed

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.manifest import CHECKPOINT, CUT_JSON, RECORDS, Lock, cut_prefix
 from custody_pipeline.evidence.cut.records import leaf_hash
+from custody_pipeline.evidence.cut.removal import KEY_STATEMENT, STATEMENT
 from custody_pipeline.evidence.cut.seal import CLAIM, HEAD, SEALING, Agreed, Bundle, Draft, Sealed, recover, seal
 from custody_pipeline.evidence.log.checkpoint import Head, InconsistentHeadError, read_checkpoint, verify_checkpoint
 from custody_pipeline.evidence.reader import NOTE_BYTES, TargetError, TooLargeError, read
@@ -40,13 +41,15 @@ from custody_pipeline.publish.sealed_writes import SealedWrites
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
 
     from custody_pipeline.evidence.log.note import Signer
     from custody_pipeline.io.s3 import S3Location
     from custody_pipeline.publish.sealing import Sealing
+
+_SOON = timedelta(hours=12)
+"""Half of what a verifier allows between `sealed_at` and the timestamp (evidence/verify/times.py)."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,11 @@ class Sealer:
         """The claims below the prefix."""
         return Claims(self.client, self.place, self.sealing.origin)
 
-    def settle(self) -> State:
+    def settle(self, now: datetime) -> State:
         """The log's state with no seal under way: one that another home began is finished first.
+
+        Args:
+            now: UTC.
 
         Raises:
             InconsistentHeadError: the bucket's log is not the one that was signed last.
@@ -90,7 +96,7 @@ class Sealer:
                 self.claims.begin(self._head_before_claims())
                 continue
             if state.pending is not None:
-                self._finish(state, state.pending)
+                self._finish(state, state.pending, now=now)
                 continue
             published, etag = self._published()
             # A head that differs is another home's seal, if the state has changed since it was read.
@@ -129,17 +135,26 @@ class Sealer:
         claimed = replace(claimed, published_etag=state.published_etag)
         return self._finish(claimed, bundle, records) or self._sealed(draft.night, draft.revision)
 
-    def _finish(self, state: State, bundle: Bundle, records: bytes | None = None) -> Sealed | None:
-        """Complete the claim of `state`; None if another home completed it meanwhile."""
+    def _finish(
+        self, state: State, bundle: Bundle, records: bytes | None = None, now: datetime | None = None
+    ) -> Sealed | None:
+        """Complete the claim of `state`; None if another home completed it meanwhile.
+
+        Args:
+            state: has the claim.
+            bundle: of the claim.
+            records: None reads them from where they are staged.
+            now: UTC, for a claim that was found; None for one that was just made.
+        """
         try:
-            return self._carry_out(state, bundle, records)
+            return self._carry_out(state, bundle, records, now)
         except (ClientError, FileNotFoundError, TargetError, UploadError):
-            now = self.claims.read()
-            if now is not None and now.is_of(bundle):
+            there = self.claims.read()
+            if there is not None and there.is_of(bundle):
                 raise
             return None
 
-    def _carry_out(self, state: State, bundle: Bundle, records: bytes | None) -> Sealed:
+    def _carry_out(self, state: State, bundle: Bundle, records: bytes | None, now: datetime | None) -> Sealed:
         signers, draft = self._signers(bundle), bundle.draft
         self.claims.check_bundle(bundle, state.head, signers)
         stored = self.writes.copy_into_cut(draft, self.claims.folder(bundle.id), bundle.content_types)
@@ -159,6 +174,8 @@ class Sealer:
             current, used = self._agree(current, bundle, ours, signers)
             return used
 
+        if now is not None and state.agreed is None:
+            draft = _sealed_at(now, draft, state)
         sealed = seal(
             replace(draft, files=files),
             [leaf_hash(line) for line in records.split(b"\n")[:-1]],
@@ -251,3 +268,14 @@ class Sealer:
     def _signed_before(self) -> Head | None:
         path = self.folder / "head"
         return read_checkpoint(path.read_bytes()).head if path.exists() else None
+
+
+def _sealed_at(now: datetime, draft: Draft, state: State) -> Draft:
+    """The draft of a claim that was found; if it was made long ago, with the present time.
+
+    A timestamp of today would contradict the old time. A statement in the cut has that time, which stays then.
+    """
+    stated = {STATEMENT, KEY_STATEMENT} & {file.path for file in draft.files}
+    if stated or now - datetime.fromisoformat(draft.sealed_at) < _SOON:
+        return draft
+    return replace(draft, sealed_at=f"{now:%Y-%m-%dT%H:%M:%SZ}", clock=state.clock)

@@ -12,7 +12,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,14 +34,16 @@ from custody_pipeline.io.objects import UploadError
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.publish.claims import SealingError
+from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.sealed_writes import SealedWrites
+from custody_pipeline_tests.evidence.authority import make_authority
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.forked import forked
 from custody_pipeline_tests.publish.homes import BUCKET, Home, write_keys
 from custody_pipeline_tests.publish.killing import Killed, Replaced
 from custody_pipeline_tests.publish.memory import objects as in_memory
 from custody_pipeline_tests.publish.memory import s3_in_memory
-from custody_pipeline_tests.publish.nights import NIGHT, change_recording
+from custody_pipeline_tests.publish.nights import NIGHT, TWO_TABLES, change_recording
 from custody_pipeline_tests.publish.rounds import HOMES, run
 
 if TYPE_CHECKING:
@@ -307,6 +309,26 @@ def test_what_another_home_agreed_on_before_it_was_killed_is_used(memory_s3: S3C
     assert slow.publish(acting_before_agreement(memory_s3, act)) == 1
     assert act.called
     assert errors(in_memory(), slow) == []
+
+
+def test_a_claim_that_waited_for_days_is_sealed_as_of_the_day_that_ends_it(
+    memory_s3: S3Client, homes: Homes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamp, root = make_authority(tmp_path)
+    monkeypatch.setattr("custody_pipeline.publish.sealing.timestamper", Mock(return_value=stamp))
+    first, second, now = homes("first"), homes("second"), datetime.now(UTC)
+
+    def publish(home: Home, client: Any, at: datetime) -> None:
+        settings = home.settings.model_copy(update={"timestamp_url": "https://tsa.example"})
+        with home.open() as con:
+            publish_night(con, settings, NIGHT, tables=TWO_TABLES, client=client, now=at)
+
+    with pytest.raises(Killed):
+        publish(first, dies_after(memory_s3, b'"pending":{'), now - timedelta(days=3))
+    publish(second, memory_s3, now)
+    options = Options(public_keys=public_keys(second.settings, []), timestamp_roots=[root])
+    report = verify(MemoryReader(in_memory()), options)
+    assert (report.status, report.valid["cuts"]) == (0, 1), report.summary()
 
 
 def acting_before_agreement(client: S3Client, act: Mock) -> Any:
