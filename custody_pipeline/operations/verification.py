@@ -102,8 +102,9 @@ def public_keys(settings: Settings, files: Sequence[Path]) -> list[Verifier]:
         raise SettingsError(
             f"--key: {why_unreadable(error)}; expected a file that `custody key new` wrote (….pub)"
         ) from error
-    if any(key.kind != ED25519 for key in found):
+    if files and any(key.kind != ED25519 for key in found):
         raise SettingsError("--key: a witness's key is no key of the log; give it with --witness")
+    found = [key for key in found if key.kind == ED25519]  # that of a witness may lie beside ours
     if not files:
         try:
             found += [key for key in signing_verifiers(settings) if key not in found]

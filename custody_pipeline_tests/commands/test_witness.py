@@ -241,7 +241,7 @@ def test_the_commands(
     monkeypatch: pytest.MonkeyPatch, custody: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("CUSTODY_HOME", str(settings.home))
-    key = tmp_path / "w1.pub"
+    key = settings.home / "keys/w1.pub"  # beside the key of the log, of which it is none
     key.write_text(witness.verifier.vkey)
     owners = str(settings.home / "keys/log.pub")
     assert custody("verify", "--key", owners, "--witness", str(key)).returncode == 2
