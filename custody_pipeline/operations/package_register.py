@@ -121,10 +121,11 @@ def keep_package(settings: Settings, package: Package) -> None:
 @contextmanager
 def registered(settings: Settings, package: Package) -> Iterator[None]:
     """Register a package while it is made; a failure removes the entry and the draft."""
-    keep_package(settings, package)
+    _folder(settings).mkdir(parents=True, exist_ok=True)
     lock = FileLock(_path(settings, package).with_suffix(".lock"))
     try:
         with lock:
+            keep_package(settings, package)
             yield
     except BaseException:
         shutil.rmtree(package.draft, ignore_errors=True)

@@ -33,7 +33,7 @@ from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.progress import report
 from custody_pipeline.models.reasons import REASONS
 from custody_pipeline.operations.attached_files import Attached, Item, fetch_all
-from custody_pipeline.operations.package_register import Packed, keep_package, new_package, registered
+from custody_pipeline.operations.package_register import Packed, keep_package, new_package, registered, remove_abandoned
 from custody_pipeline.operations.sealed_documents import write_sealed
 from custody_pipeline.operations.verification import BucketMedia, open_target, public_keys
 from custody_pipeline.publish.sealing import load_sealing
@@ -82,6 +82,7 @@ def package(
     folder = folder.absolute()
     if folder.exists():
         raise PackageError(f"{folder} is there already; name a folder that is not")
+    remove_abandoned(settings)
     reader = open_target(settings, target)
     prover, day = Prover(reader, public_keys(settings, [])), night.isoformat() if night else None
     actor = Actor.of(settings)

@@ -35,6 +35,7 @@ from custody_pipeline.extract.landing_files import line_of
 from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.operations.attached_files import Attached, Item
 from custody_pipeline.operations.endings import ending_of
+from custody_pipeline.operations.package_register import keep_package, new_package, registered
 from custody_pipeline.operations.packaging import PackageError, _rotations, package
 from custody_pipeline.operations.verification import verify_target
 from custody_pipeline.settings import Settings, load_settings
@@ -358,6 +359,16 @@ def test_a_package_leads_from_every_older_key_also_where_a_key_of_another_log_li
 
     keys = [other.verifier, third.verifier]
     assert sorted(_rotations(FolderReader(publisher.root), keys, ORIGIN)) == sorted(stated)
+
+
+def test_what_a_killed_process_left_of_a_package_goes_with_the_next_one(deployment: Deployment, tmp_path: Path) -> None:
+    killed, working = (new_package("roe", "", "request 4", tmp_path / name) for name in ("killed", "working"))
+    keep_package(deployment.settings, killed)
+    killed.draft.mkdir()
+    with registered(deployment.settings, working):
+        working.draft.mkdir()
+        deployment.package(tmp_path / "package", CHOSEN)
+        assert {path.name for path in tmp_path.iterdir()} == {working.draft.name, "package"}
 
 
 def test_a_package_that_no_verification_would_read_is_not_signed(
