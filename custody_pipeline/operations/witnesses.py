@@ -130,6 +130,7 @@ def add(settings: Settings, file: Path, witnesses: Sequence[Verifier], target: s
 
     Raises:
         SettingsError: the file cannot be read, or `witnesses` is empty.
+        WitnessError: it holds a cosignature of another head.
         NoteError: it holds no sound cosignature of the published head by one of `witnesses`.
         SealingError, TargetError: the published place is not as it was left.
     """

@@ -191,6 +191,10 @@ def test_a_cosignature_of_another_head_is_not_added(
     file.write_bytes(head(publisher) + witness.line(text(publisher)))
     publisher.night(NIGHTS[1], rows(NIGHTS[1]))
 
+    with pytest.raises(WitnessError, match="of 41 leaves was cosigned, and the published one has 82"):
+        add(settings, file, [witness.verifier])
+    root = text(publisher).replace(text(publisher).split(b"\n")[2], b"A" * 43 + b"=")
+    file.write_bytes(root + b"\n" + witness.line(root))
     with pytest.raises(NoteError, match="another checkpoint"):
         add(settings, file, [witness.verifier])
     with pytest.raises(SettingsError, match="--witness"):

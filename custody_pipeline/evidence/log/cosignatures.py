@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
-from custody_pipeline.evidence.log.checkpoint import Checkpoint, cosigned_by, witness_request
+from custody_pipeline.evidence.log.checkpoint import Checkpoint, cosigned_by, read_checkpoint, witness_request
 from custody_pipeline.evidence.log.merkle import consistency_proof
 from custody_pipeline.evidence.log.note import COSIGNATURE_V1, Note, NoteError, Signature, Verifier, parse
 from custody_pipeline.evidence.log.tiles import TileTree
@@ -65,10 +65,17 @@ def add_cosignatures(checkpoint: Checkpoint, data: bytes, witnesses: Sequence[Ve
         witnesses: keys that are trusted; signatures of others are left out.
 
     Raises:
+        WitnessError: an earlier or later head was cosigned.
         NoteError: malformed, another checkpoint, a known witness's cosignature is wrong, or no known witness cosigned.
     """
     note = parse(data if b"\n\n" in data else checkpoint.note.text + b"\n" + data)
     if note.text != checkpoint.note.text:
+        other = read_checkpoint(note.data).head
+        if other.size != checkpoint.head.size:
+            raise WitnessError(
+                f"a head of {other.size} leaves was cosigned, and the published one has {checkpoint.head.size}; "
+                "ask the witness to cosign log/checkpoint as it is now"
+            )
         raise NoteError("another checkpoint was cosigned than the one that is published")
     added: dict[tuple[str, bytes], Signature] = {}
     for witness, signature in note.signed_by(witnesses):
