@@ -6,7 +6,7 @@ Belongs here: the table, and which notices are outstanding. Does not: sending.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -55,7 +55,10 @@ class Deliveries:
 
     def append(self, channel: str, deliveries: Iterable[Delivery]) -> None:
         """Record the results of notices, in one step."""
-        rows = [self._row(channel, delivery) for delivery in deliveries]
+        # `sent_at` orders the deliveries, also after a clock that was ahead.
+        (last,) = self._con.execute("SELECT max(sent_at) FROM raw.alerts_sent").fetchall()[0]
+        at = max(self._now(), last + timedelta(microseconds=1)) if last else self._now()
+        rows = [self._row(at, channel, delivery) for delivery in deliveries]
         if rows:
             places = ", ".join("?" for _ in rows[0])
             with transaction(self._con):
@@ -64,10 +67,10 @@ class Deliveries:
     def _last(self, channel: str, night: date) -> list[tuple[Any, ...]]:
         return self._con.execute(query("alerts/last_deliveries"), {"night": night, "channel": channel}).fetchall()
 
-    def _row(self, channel: str, delivery: Delivery) -> list[object]:
+    def _row(self, at: datetime, channel: str, delivery: Delivery) -> list[object]:
         notice, alert = delivery.notice, delivery.notice.alert
         return [
-            self._now(), channel, notice.action, alert.key, alert.sha256, alert.night,
+            at, channel, notice.action, alert.key, alert.sha256, alert.night,
             alert.conversation_id, alert.recording_id, alert.resource, alert.reason, alert.severity,
             alert.sentence, alert.next_action, alert.recoverable, alert.recoverable_until, alert.link,
             delivery.reference or notice.reference, delivery.refused,

@@ -129,6 +129,21 @@ def test_a_changed_gap_is_updated_once_and_a_gone_one_closed_once(night: Night, 
     assert told["closed"]["key"] == hook.documents[0]["alerts"][1]["key"]
 
 
+def test_a_clock_that_was_ahead_repeats_nothing(night: Night) -> None:
+    now = NOW + timedelta(days=400)
+    deliveries = Deliveries(night.con, now=lambda: now)
+    told: list[list[str]] = []
+    night.gap("r1")
+    for _ in range(2):
+        for alerts in (night_alerts(night.con, NIGHT, reasons=[], now=NOW), []):
+            notices = deliveries.outstanding("slack", NIGHT, alerts)
+            deliveries.append("slack", [Delivery(notice) for notice in notices])
+            told.append([notice.action for notice in notices])
+            now = NOW
+    assert told == [["opened"], ["closed"], ["opened"], ["closed"]]
+    assert deliveries.outstanding("slack", NIGHT, []) == []
+
+
 def test_a_gap_that_comes_back_is_opened_again_under_its_key(night: Night, send: Send, hook: Hook) -> None:
     night.gap("r1")
     send(**hook.webhook)
