@@ -83,6 +83,16 @@ def test_a_date_of_a_header_is_utc_wherever_the_machine_is() -> None:
     assert retry_after({"Retry-After": ended}) == 0.0
 
 
+@pytest.mark.parametrize("ahead", [-400, 0, 400])
+def test_a_date_until_which_to_wait_is_by_the_servers_clock(ahead: int) -> None:
+    now = datetime.now(UTC) + timedelta(days=ahead)
+    headers = {
+        "Date": format_datetime(now, usegmt=True),
+        "Retry-After": format_datetime(now + timedelta(seconds=90), usegmt=True),
+    }
+    assert retry_after(headers) == 90.0
+
+
 @pytest.mark.parametrize(
     "text", ["", "soon", "Mon, 02 Nov 99999999999999999999 10:00:00 GMT", "31 Dec 9999 23:0:0 -2359"]
 )

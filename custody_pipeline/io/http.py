@@ -38,12 +38,12 @@ class Pause(wait_base):
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a Retry-After header (RFC 9110 section 10.2.3: seconds or a date)."""
+    """Seconds of a Retry-After header (RFC 9110 section 10.2.3: seconds or a date, by the clock of the server)."""
     text = headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)
-    until = http_date(text)
-    return None if until is None else max(0.0, (until - datetime.now(UTC)).total_seconds())
+    until, now = http_date(text), http_date(headers.get("Date", "")) or datetime.now(UTC)
+    return None if until is None else max(0.0, (until - now).total_seconds())
 
 
 class Session(requests.Session):
