@@ -140,10 +140,11 @@ def _reason(content: bytes, error: orjson.JSONDecodeError) -> DocumentState:
 def items_of(page: bytes, field: str) -> list[bytes] | None:
     """The elements of the array `field` of a page (a JSON object), as bytes of the page; None if it holds no array.
 
-    A missing field is an empty page; null is not. An element need not be readable: its own document has a state.
+    A missing field is an empty page; null is not, and neither are two fields of this name. An element need not be
+    readable: its own document has a state.
     """
     fields = fields_of(page)
-    if fields is None:
+    if fields is None or stands_twice(page, field):
         return None
     items = fields.get(field)
     if items is None:
@@ -152,6 +153,15 @@ def items_of(page: bytes, field: str) -> list[bytes] | None:
         return [bytes(item) for item in msgspec.json.decode(items, type=list[msgspec.Raw])]
     except (msgspec.DecodeError, ValueError, RecursionError):
         return _members(bytes(items), b"[", b"]")
+
+
+def stands_twice(page: bytes, *names: str) -> bool:
+    """Whether a JSON object has one of the names twice: nobody knows which of the values counts."""
+    wanted = [b'"' + name.encode() + b'"' for name in names]
+    if all(page.count(name) < 2 for name in wanted):
+        return False
+    found = [named[1] for member in _members(page, b"{", b"}") or [] if (named := NAMED.match(member))]
+    return any(found.count(name) > 1 for name in wanted)
 
 
 def value_of(page: bytes, field: str) -> Any:

@@ -25,7 +25,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
-from custody_pipeline.extract.documents import fields_of, items_of, text_of, value_of
+from custody_pipeline.extract.documents import fields_of, items_of, stands_twice, text_of, value_of
 from custody_pipeline.extract.genesys_errors import (
     BadRequest,
     Forbidden,
@@ -287,6 +287,8 @@ class GenesysClient:
                 cursor, following, count = (value_of(answer.body, name) for name in ("cursor", "nextUri", "pageCount"))
             except ValueError as error:
                 raise answer.unexpected("the next page cannot be read") from error
+            if stands_twice(answer.body, "cursor", "nextUri", "pageCount"):
+                raise answer.unexpected("the next page is named twice")
             if not isinstance(count, int | None):
                 raise answer.unexpected("unexpected shape: `pageCount` is not a number")
             if not (isinstance(cursor, str | None) and isinstance(following, str | None)):

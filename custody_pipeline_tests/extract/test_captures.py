@@ -59,6 +59,9 @@ def loaded(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         (b"\xff", None, "not_json"),
         (b'["results"]', None, "wrong_shape"),
         (b'{"results":{}}', None, "wrong_shape"),
+        (b"{}", None, "ok"),
+        (b"null", None, "wrong_shape"),
+        (b'{"message":"down","code":"internal.server.error","status":500}', None, "wrong_shape"),
         (b'{"results":[{"customAttributes":{"A":"x"}},7]}', [("A", "x")], "wrong_shape"),
         (b'{"results":[{"customAttributes":["A"]}]}', [], "wrong_shape"),
         (

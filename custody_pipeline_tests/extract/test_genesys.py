@@ -294,6 +294,32 @@ def test_a_listing_without_a_list_is_not_an_empty_one(api: Api, client: GenesysC
         list(client.entities("/api/v2/list"))
 
 
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        (b'{"entities":[{"id":"a"}],"entities":[],"total":1}', "no list of entities"),
+        (b'{"entities":[],"entities":[{"id":"a"}],"total":1}', "no list of entities"),
+        (b'{"entities":[{"id":"a"}],"cursor":"more","cursor":null}', "the next page is named twice"),
+        (
+            b'{"entities":[{"id":"a"}],"nextUri":"/api/v2/list?pageNumber=2","nextUri":""}',
+            "the next page is named twice",
+        ),
+    ],
+)
+def test_of_two_lists_or_two_next_pages_nobody_knows_which_counts(
+    api: Api, client: GenesysClient, page: bytes, told: str
+) -> None:
+    api.on("/api/v2/list", Reply(page))
+    with pytest.raises(genesys_errors.UnexpectedAnswer, match=told):
+        list(client.entities("/api/v2/list"))
+
+
+def test_a_name_inside_an_item_does_not_stand_twice(api: Api, client: GenesysClient) -> None:
+    inner = {"id": "a", "entities": [], "cursor": "x", "nextUri": "y", "note": '"entities": "cursor":'}
+    api.on("/api/v2/list", reply({"entities": [inner, inner | {"id": "b"}], "cursor": None, "total": 2}))
+    assert len(list(client.entities("/api/v2/list"))) == 2
+
+
 @pytest.mark.parametrize("numbered", [False, True])
 def test_a_token_of_any_name_in_the_next_address_is_followed(api: Api, client: GenesysClient, numbered: bool) -> None:
     """The SDK's `get_orphanrecordings` has `pageNumber` and `nextPage`; which of them counts is unconfirmed."""

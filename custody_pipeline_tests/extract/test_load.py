@@ -391,6 +391,22 @@ def test_typed_attributes_are_a_row_each(con: DuckDBPyConnection, land: Land) ->
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (b"{}", "ok"),
+        (b'{"results":null}', "ok"),
+        (b"null", "wrong_shape"),
+        (b'{"message":"down","code":"internal.server.error","status":500}', "wrong_shape"),
+    ],
+)
+def test_an_error_in_the_place_of_typed_attributes_is_not_that_there_are_none(
+    con: DuckDBPyConnection, land: Land, answer: bytes, state: str
+) -> None:
+    load(con, [land("conversation_attributes", answer)])
+    assert con.execute("SELECT document_state FROM raw.conversation_attributes").fetchall() == [(state,)]
+
+
 ODD = (
     b'{"a":1.10,"b":1E2,"c":12345678901234567890123,"d":-0,"e":{"x": 1.0, "y":[ 1e2 ]},"f":true,"g":"1.10",'
     b'"h":null,"i":7}'

@@ -51,7 +51,12 @@ SELECT
     CASE
         WHEN document.custom_attributes_base64 IS NULL THEN NULL
         WHEN typed_answer IS NULL THEN 'not_json'
-        WHEN json_type(typed_answer) <> 'OBJECT' OR json_type(typed_answer, '$.results') <> 'ARRAY'
+        WHEN json_type(typed_answer) <> 'OBJECT'
+            OR CASE
+                WHEN json_exists(typed_answer, '$.results') THEN json_type(typed_answer, '$.results') NOT IN ('ARRAY', 'NULL')
+                -- The vendor leaves out an empty list. An error in its place is none.
+                ELSE json_exists(typed_answer, '$.message') OR json_exists(typed_answer, '$.code')
+            END
             OR list_bool_or([kind NOT IN ('OBJECT', 'NULL') FOR kind IN json_type(typed_answer, '$.results[*]')])
             OR list_bool_or(
                 [kind NOT IN ('OBJECT', 'NULL') FOR kind IN json_type(typed_answer, '$.results[*].customAttributes')]

@@ -30,6 +30,10 @@ SELECT
                     lambda r: repeats_a_key(r.customAttributes)
                 )
             ) THEN 'duplicate_key'
+            -- The vendor leaves out an empty list. An error in its place is none.
+            WHEN document_state = 'ok' AND document.results IS NULL
+                AND (document IS NULL OR coalesce(document."message", document.code) IS NOT NULL)
+                THEN 'wrong_shape'
             ELSE document_state
         END AS document_state
     ),
@@ -53,6 +57,7 @@ FROM landing_documents(
     $files, $partition_date, $landing_id, $folder,
     key_types := 'STRUCT(conversation_id VARCHAR)',
     document_types := 'STRUCT(
+        "message" JSON, code JSON,
         results STRUCT(
             id VARCHAR, conversationId VARCHAR, "version" VARCHAR, dateCreated VARCHAR, dateModified VARCHAR,
             customAttributes MAP(VARCHAR, JSON), customAttributesTimestamps MAP(VARCHAR, VARCHAR)
