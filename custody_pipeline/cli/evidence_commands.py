@@ -194,10 +194,9 @@ def package(
     settings = settings_of_environment()
     of_matter = open_matter(settings, matter) if matter else None
     chosen, unmatched = _chosen(settings, conversation or [], ids, of_matter)
-    recordings = [*(recording or []), *chosen]
     for item in unmatched:
         say(f"{item}: in no collected night" + (", or outside of the matter's conditions" if matter else ""))
-    if not recordings and not (night and not unmatched):
+    if not (recording or chosen) and not (night and not unmatched):
         stop("the selection finds no recording: nothing was written", INCOMPLETE)
     actor = acting(settings, operator, of_matter)
     try:
@@ -206,7 +205,8 @@ def package(
                 settings,
                 target or default_target(settings),
                 to,
-                recordings=recordings or None,
+                recordings=recording or None,
+                keys=chosen,
                 night=night.date() if night else None,
                 reason=reason,
                 operator=actor.operator,
@@ -248,8 +248,8 @@ def packages(as_json: Json = False) -> None:
 
 def _chosen(
     settings: Settings, conversations: list[str], ids: Path | None, matter: Matter | None
-) -> tuple[list[str], list[str]]:
-    """Recording ids of conversations, of a list and of a matter; and the ids that match nothing."""
+) -> tuple[set[tuple[str, str]], list[str]]:
+    """Conversation and recording of what conversations, a list and a matter name; and the ids that match nothing."""
     from custody_pipeline.fleet.overview import every_night
     from custody_pipeline.matters.id_list import IdList, read_id_list
     from custody_pipeline.matters.matter import Matter, Selection
@@ -258,7 +258,7 @@ def _chosen(
     lists = [IdList.of(conversations)] if conversations else []
     lists += [read_id_list(ids)] if ids else []
     matters = [Matter("ids", Path("ids"), Selection(ids=given)) for given in lists] + ([matter] if matter else [])
-    recordings: dict[str, None] = {}
+    recordings: set[tuple[str, str]] = set()
     unmatched: list[str] = []
     if matter and matter.mask:
         name = matter.name
@@ -266,9 +266,9 @@ def _chosen(
     for item in matters:
         with every_night(settings) as con:
             found = select(con, item)
-        recordings |= dict.fromkeys(recording.recording_id for recording in found.produced)
+        recordings |= {recording.key for recording in found.produced}
         unmatched += [*found.unmatched, *found.elsewhere]
-    return list(recordings), unmatched
+    return recordings, unmatched
 
 
 @app.command()

@@ -189,7 +189,9 @@ def _rows(
     selection = matter.selection
     begin, end = matter.window()
     whole, ends = _digits(selection.numbers)
-    media = [kind for name in selection.media for kind in ((name, "audio") if name == "call" else (name,))]
+    # The recording interface says audio, which a callback may be as well.
+    of_audio = {"call", "callback"} if unknown_kinds else {"call"}
+    media = [*selection.media, *(["audio"] if of_audio.intersection(selection.media) else [])]
     bound: dict[str, Any] = {
         "ids": list(selection.ids.ids) if selection.ids else [],
         "by_id": selection.ids is not None,

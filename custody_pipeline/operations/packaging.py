@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from custody_pipeline.evidence.cut.manifest import ROTATION
-from custody_pipeline.evidence.cut.proof import Prover, RecordProof
+from custody_pipeline.evidence.cut.proof import Prover, RecordNotFoundError, RecordProof
 from custody_pipeline.evidence.cut.removal import REASON
 from custody_pipeline.evidence.log.checkpoint import Checkpoint
 from custody_pipeline.evidence.log.keys import keys_of_rotation
@@ -57,6 +57,7 @@ def package(
     recordings: Sequence[str] | None,
     night: date | None,
     reason: str,
+    keys: Set[tuple[str, str]] = frozenset(),
     operator: str | None = None,
     recipient: str = "",
 ) -> dict[str, Any]:
@@ -64,8 +65,9 @@ def package(
 
     Args:
         folder: the package; must not exist.
-        recordings: which; None for a whole night.
+        recordings: which, of every conversation that has one of this id; None, without `keys`, for a whole night.
         night: look only there.
+        keys: conversation and recording of others.
         reason: why it is produced, for the custody event: a matter, a request.
         operator: who produces it; default: the setting, or the login name.
 
@@ -87,6 +89,8 @@ def package(
     prover, day = Prover(reader, public_keys(settings, [])), night.isoformat() if night else None
     actor = Actor.of(settings)
     actor = replace(actor, operator=operator or actor.operator)
+    named = [*(recordings or ()), *sorted({recording for _, recording in keys})]
+    proofs = _chosen(prover.each(named or None, day), recordings or (), keys) if keys else prover.each(recordings, day)
     begun = new_package(actor.operator, recipient, reason, folder)
     packed: list[Packed] = []
     shown: set[str] = set()
@@ -102,13 +106,13 @@ def package(
             reader,
             prover.checkpoint,
             begun.draft,
-            _named(prover.each(recordings, day)),
+            _named(proofs),
             pack,
             reason=reason,
             actor=actor,
-            night=None if recordings else day,
-            asked=recordings or (),
-            total=len(recordings) if recordings else None,
+            night=None if named else day,
+            asked=named,
+            total=len(named) or None,
         )
         files = [path for path in begun.draft.rglob("*") if path.is_file()]
         result = {
@@ -246,6 +250,24 @@ def make_private(folder: Path) -> None:
         for names, mode in ((folders, 0o700), (files, 0o600)):
             for name in names:
                 os.chmod(os.path.join(place, name), mode)  # noqa: PTH101, PTH118 - tens of thousands
+
+
+def _chosen(
+    proofs: Iterable[RecordProof], recordings: Sequence[str], keys: Set[tuple[str, str]]
+) -> Iterator[RecordProof]:
+    """Without records of conversations that were not chosen: two conversations may claim one recording.
+
+    Raises:
+        RecordNotFoundError: raised at the end: the recording of a chosen conversation is not sealed.
+    """
+    of_any, missing = set(recordings), set(keys)
+    for proof in proofs:
+        key = str(proof.row["conversation_id"]), str(proof.row["recording_id"])
+        if key in keys or key[1] in of_any:
+            missing.discard(key)
+            yield proof
+    if missing:
+        raise RecordNotFoundError(f"recording {min(missing)[1]} of conversation {min(missing)[0]} is not sealed")
 
 
 def _named(proofs: Iterable[RecordProof]) -> Iterator[Item]:

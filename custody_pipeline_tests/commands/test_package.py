@@ -36,7 +36,7 @@ from custody_pipeline.fleet.overview import record_acts
 from custody_pipeline.operations.attached_files import Attached, Item
 from custody_pipeline.operations.endings import ending_of
 from custody_pipeline.operations.package_register import keep_package, new_package, registered
-from custody_pipeline.operations.packaging import PackageError, _rotations, package
+from custody_pipeline.operations.packaging import PackageError, _chosen, _rotations, package
 from custody_pipeline.operations.verification import verify_target
 from custody_pipeline.settings import Settings, load_settings
 from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint, weed_program
@@ -141,6 +141,15 @@ def test_it_verifies_and_is_recorded(deployment: Deployment) -> None:
             "SELECT recording_id, operator, why, where_at FROM raw.acts WHERE action = 'packaged' ORDER BY 1"
         ).fetchall()
     assert found == [(name, "counsel", "Smith v. Acme, request 4", "package") for name in CHOSEN]
+
+
+def test_a_recording_of_two_conversations_is_in_it_for_the_chosen_one_alone() -> None:
+    claimed = [SimpleNamespace(row={"conversation_id": name, "recording_id": "r"}) for name in ("a", "b")]
+    proofs = cast("list[RecordProof]", claimed)
+    assert list(_chosen(proofs, [], {("b", "r")})) == proofs[1:]
+    assert list(_chosen(proofs, ["r"], {("b", "r")})) == proofs
+    with pytest.raises(RecordNotFoundError, match="r of conversation b is not sealed"):
+        list(_chosen(proofs[:1], [], {("b", "r")}))
 
 
 def test_witnesses_that_are_asked_for_must_have_seen_the_head(deployment: Deployment, tmp_path: Path) -> None:

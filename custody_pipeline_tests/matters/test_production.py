@@ -449,6 +449,7 @@ def test_what_an_erasure_removed_before_anybody_had_it_is_produced_again(night: 
     assert (line["recording_id"], line["supersedes"]) == (chosen, first.recordings[0].control)
     assert json.loads((tmp_path / "VOL002/production.json").read_text())["account"]["In other volumes"] == 0
     assert CliRunner().invoke(app, command).exit_code != 0, "nothing is new"
+    assert "removed  Smith v. Acme  1 volume, 1 recording\n" in CliRunner().invoke(app, ["matter", "list"]).stdout
 
 
 @pytest.mark.parametrize("is_meanwhile", [False, True])

@@ -17,7 +17,7 @@ from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.matter_file import load_matter
 from custody_pipeline.matters.register import register_of
-from custody_pipeline.matters.selection import Found, Recordings, _agents, agent_names, not_known, select
+from custody_pipeline.matters.selection import Found, Recordings, _agents, _rows, agent_names, not_known, select
 from custody_pipeline.matters.standing import Night, Standing, revisions, standing
 from custody_pipeline.settings import SettingsError
 from custody_pipeline.warehouse.connection import Warehouse
@@ -135,6 +135,14 @@ def test_a_matter_finds_lost_recordings_of_an_unknown_kind(
             query("matters/selected"), bound | {"unknown_kinds": unknown_kinds, "or_unread": False}
         ).fetchall()
     assert [row[1] for row in found] == recordings
+
+
+def test_audio_of_the_recording_interface_may_be_a_callback(night: Published) -> None:
+    matter = night.matter("callbacks", "  media: [callback]")
+    with duckdb.connect() as con:
+        assert [_rows(con, matter, unknown_kinds=unknown)[1]["media"] for unknown in (True, False)] == [
+            ["callback", "audio"], ["callback"]
+        ]  # fmt: skip
 
 
 def test_a_matter_whose_dates_have_not_ended_is_not_saturated(night: Published) -> None:

@@ -1,7 +1,7 @@
 -- Who did what at the vendor with the recordings in table `asked`, by the vendor's audits and without our own collection.
 -- An entry about a whole conversation counts for each of its recordings.
 SELECT coalesce(user_name, user_id, 'client ' || client_id, 'unknown') AS who, action,
-    count(DISTINCT k.r), min(occurred_at), max(occurred_at),
+    count(DISTINCT {'c': k.c, 'r': k.r}), min(occurred_at), max(occurred_at),
     list_sort(list_distinct(flatten(list(from_ips))))
 FROM custody.access_events AS a
 INNER JOIN asked AS k
