@@ -6,9 +6,9 @@ Four envelopes are known, tried in this order:
 
 1. **EventBridge**: `{"version", "id", "detail-type", "source", "time", "detail": {"topicName", "eventBody", …}}`.
    Its `id` is the event id: EventBridge delivers at least once, with the same id.
-2. **Notification channel** and **process-automation data action**: `{"topicName", "eventBody": {…}, …}`. In messages of
-   `v2.users.{id}.conversations…` and `v2.routing.queues.{id}.conversations…` the body is the conversation: its `id` is
-   the conversation's, and each participant has attributes.
+2. **Notification channel** and **process-automation data action**: `{"topicName", "eventBody": {…}, …}`. In events of
+   `v2.users.{id}.conversations…` and `v2.routing.queues.{id}.conversations…`, also by EventBridge, the body is the
+   conversation: its `id` is the conversation's, and each participant has attributes.
 3. **The recording hook**: `{"event": "conversation:recordings:created", "conversationId", "recordingId", …}`; the name
    may also be under `eventName`, `eventType`, `type` or `topic`, and the ids under `data` or `payload`.
 4. **A bare process-automation payload**: the event's fields at the top level (`{"eventTime", "conversationId", …}`),
@@ -40,7 +40,7 @@ MAX_ATTRIBUTES = 1000
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _TOPIC = re.compile(r"[A-Za-z0-9_.:{}-]{1,200}")
-_NOTIFICATION = re.compile(r"v2\.(users|routing\.queues)\.[0-9a-fA-F-]{36}\.conversations(\.[a-z]+)*")
+_NOTIFICATION = re.compile(r"v2\.(users|routing\.queues)\.([0-9a-fA-F-]{36}|\{id\})\.conversations(\.[a-z]+)*")
 _EVENT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _NAME_FIELDS = ("event", "eventName", "eventType", "type", "topic", "topicName")
 
@@ -128,16 +128,9 @@ def _recognise(document: dict[str, Any], raw_sha256: str) -> CustodyEvent:
     if "detail-type" in document and isinstance(detail, dict):
         topic = detail.get("topicName", document["detail-type"])
         body = detail.get("eventBody", detail)
-        return _event(topic, body, raw_sha256, event_id=document.get("id", ""), sent=document.get("time"))
+        return _of_topic(topic, body, raw_sha256, event_id=document.get("id", ""), sent=document.get("time"))
     if "eventBody" in document:
-        topic, body = document.get("topicName"), document["eventBody"]
-        if isinstance(topic, str) and isinstance(body, dict) and _NOTIFICATION.fullmatch(topic):
-            event = _event(topic, body | {"conversationId": body.get("id")}, raw_sha256)
-            try:
-                return replace(event, legs=tuple(_legs(body.get("participants") or [])))
-            except (EnvelopeError, AttributeError, TypeError):
-                return replace(event, state=DocumentState.WRONG_SHAPE.value)
-        return _event(topic, body, raw_sha256)
+        return _of_topic(document.get("topicName"), document["eventBody"], raw_sha256)
     if any(document.get(field) == RECORDING_CREATED for field in _NAME_FIELDS):
         nested = [document[key] for key in ("data", "payload") if isinstance(document.get(key), dict)]
         return _event(RECORDING_CREATED, document | (nested[0] if nested else {}), raw_sha256)
@@ -146,6 +139,16 @@ def _recognise(document: dict[str, Any], raw_sha256: str) -> CustodyEvent:
         bare_topic = ATTRIBUTES_TOPIC if isinstance(document.get("attributes"), dict) else BARE_TOPIC
         return _event(document.get("topicName") or bare_topic, document, raw_sha256)
     raise EnvelopeError("unknown_envelope")
+
+
+def _of_topic(topic: object, body: object, raw_sha256: str, **more: object) -> CustodyEvent:
+    if not (isinstance(topic, str) and isinstance(body, dict) and _NOTIFICATION.fullmatch(topic)):
+        return _event(topic, body, raw_sha256, **more)
+    event = _event(topic, body | {"conversationId": body.get("id")}, raw_sha256, **more)
+    try:
+        return replace(event, legs=tuple(_legs(body.get("participants") or [])))
+    except (EnvelopeError, AttributeError, TypeError):
+        return replace(event, state=DocumentState.WRONG_SHAPE.value)
 
 
 def _event(

@@ -115,6 +115,14 @@ def test_a_notification_has_the_attributes_of_each_participant() -> None:
     ]
 
 
+def test_a_notification_by_eventbridge_is_one_as_well() -> None:
+    topic, leg = "v2.routing.queues.{id}.conversations.calls", {"id": PARTICIPANT, "attributes": {"A": "1"}}
+    detail = {"topicName": topic, "eventBody": {"id": CONVERSATION, "participants": [leg]}}
+    event = parse({"id": "e1", "detail-type": topic, "time": "2026-11-02T10:00:01Z", "detail": detail})
+    assert (event.event_id, event.conversation_id, event.legs) == ("e1", CONVERSATION, ((PARTICIPANT, {"A": "1"}),))
+    assert event.event_time == datetime(2026, 11, 2, 10, 0, 1, tzinfo=UTC)
+
+
 @pytest.mark.parametrize("participant", [7, {"attributes": ["A"]}, {"id": "agent", "attributes": {"A": "1"}}])
 def test_a_notification_whose_participants_cannot_be_read_says_so(participant: Any) -> None:
     event = notification(participant)
