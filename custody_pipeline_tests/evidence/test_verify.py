@@ -18,7 +18,7 @@ import pytest
 
 from custody_pipeline.evidence.cut.manifest import RECORDS, ROTATION, cut_prefix
 from custody_pipeline.evidence.cut.proof import ProofFileError, Prover, RecordNotFoundError, read_proof
-from custody_pipeline.evidence.log.checkpoint import Head
+from custody_pipeline.evidence.log.checkpoint import Head, read_checkpoint
 from custody_pipeline.evidence.log.keys import Ed25519Signer, load_signer, new_key, rotation
 from custody_pipeline.evidence.log.merkle import ProofError
 from custody_pipeline.evidence.log.note import Signer, sign
@@ -356,6 +356,26 @@ def test_a_key_that_was_handed_over_does_not_sign_alone_again(
     )
     alone = verify(FolderReader(tmp_path / f"cuts/date={NIGHTS[2]}/r0001"), Options(public_keys=KEYS))
     assert alone.status == int(SIGNER not in last_signers), "a lone cut after the rotation does not show it"
+
+
+@pytest.mark.parametrize("with_old", [False, True])
+def test_a_key_that_was_handed_over_does_not_hand_itself_over_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_old: bool
+) -> None:
+    """Whoever has the retired key could name a successor of their own, and go on with the log."""
+    thief = Ed25519Signer(ORIGIN, bytes([3]) * 32)
+    publisher = Publisher(tmp_path, signers=(SIGNER, OTHER))
+    publisher.night(NIGHTS[0], rows(NIGHTS[0], count=2), more={ROTATION: rotation(ORIGIN, [SIGNER], [OTHER]).data})
+    publisher.signers = (OTHER,)
+    publisher.night(NIGHTS[1], rows(NIGHTS[1], count=2))
+    head = read_checkpoint((tmp_path / "log/checkpoint").read_bytes()).head
+    monkeypatch.setattr("custody_pipeline_tests.evidence.published.published_head", lambda *_: head)
+    publisher.signers = (SIGNER, thief) if with_old else (thief,)
+    publisher.night(NIGHTS[2], rows(NIGHTS[2], count=2), more={ROTATION: rotation(ORIGIN, [SIGNER], [thief]).data})
+
+    report = verify(FolderReader(tmp_path), Options(public_keys=KEYS))
+
+    assert errors(report) == {"KEY_RETIRED"}, report.summary()
 
 
 def test_keys_are_followed_from_one_to_the_next_wherever_the_statements_lie() -> None:

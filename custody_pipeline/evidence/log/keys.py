@@ -167,8 +167,8 @@ def rotation(origin: str, old: Sequence[Signer], new: Sequence[Signer]) -> Note:
     return sign(("\n".join(lines) + "\n").encode(), [*old, *new])
 
 
-def rotated_keys(data: bytes, origin: str, trusted: Sequence[Verifier]) -> list[Verifier]:
-    """The new keys of a rotation statement.
+def rotated_keys(data: bytes, origin: str, trusted: Sequence[Verifier]) -> tuple[list[Verifier], list[Verifier]]:
+    """The old and the new keys of a rotation statement that a trusted key signed.
 
     Args:
         origin: the log that the statement must be about.
@@ -183,7 +183,7 @@ def rotated_keys(data: bytes, origin: str, trusted: Sequence[Verifier]) -> list[
         raise NoteError("none of the old keys of the rotation is trusted")
     # A folder may hold any number of statements, so check the trusted signature first: nobody else can make it.
     note.verified_by(known)
-    return keys_of_rotation(data, origin)[1]
+    return keys_of_rotation(data, origin)
 
 
 def keys_of_rotation(data: bytes, origin: str) -> tuple[list[Verifier], list[Verifier]]:

@@ -29,7 +29,7 @@ class Context:
         report: has the findings.
         keys: trusted public keys: those of the options, and their successors by rotation.
         memory: results of an interrupted run; their keys include sizes and stamps of the files.
-        rotated: path of a rotation statement → the keys that take over.
+        rotated: path of a rotation statement → the old keys, and those that take over.
         trusted: number of keys, and bytes of a checkpoint that one of them signed → the checkpoint.
         tree: the published log, when its tiles lead to its signed root.
         cosigned: size of a head → witness → time of its cosignature, seconds since 1970.
@@ -44,7 +44,7 @@ class Context:
     report: Report
     keys: list[Verifier] = field(init=False)
     memory: MutableMapping[str, str] = field(init=False)
-    rotated: dict[str, list[Verifier]] = field(default_factory=dict)
+    rotated: dict[str, tuple[list[Verifier], list[Verifier]]] = field(default_factory=dict)
     trusted: dict[tuple[int, bytes], Checkpoint] = field(default_factory=dict)
     tree: TileTree | None = None
     cosigned: dict[int, dict[str, int]] = field(default_factory=dict)

@@ -34,18 +34,22 @@ def follow_rotations(context: Context, paths: Iterable[str]) -> None:
                 for origin in {key.name for key in context.keys}:
                     with suppress(NoteError):
                         context.rotated[path] = rotated_keys(data, origin, context.keys)
-            for key in context.rotated.get(path, ()):
+            for key in context.rotated.get(path, ((), ()))[1]:
                 if key not in context.keys:
                     context.keys.append(key)
                     context.report.facts[f"key handed over to {key.name}+{key.key_id.hex()}"] = f"{path} says so"
 
 
 def check_retired(context: Context, known: Sequence[CheckedCut], head: Checkpoint | None) -> None:
-    """From the cut of a rotation statement on, a new key must sign every cut and the head of the log."""
+    """From the cut of a rotation statement on, a new key must sign every cut and the head of the log.
+
+    A key that was handed over cannot hand itself over again: the statement of a thief would name another successor.
+    """
     current: list[Verifier] | None = None
     for item in sorted(known, key=lambda item: item.cut.log.first):
-        if item.cut.file(cuts.ROTATION) is not None:
-            current = context.rotated.get(item.prefix + cuts.ROTATION, current)
+        stated = context.rotated.get(item.prefix + cuts.ROTATION)
+        if stated and item.cut.file(cuts.ROTATION) and (current is None or {*stated[0], *stated[1]} & set(current)):
+            current = stated[1]
         if current is not None and not set(current) & set(item.signers):
             context.report.add("KEY_RETIRED", item.prefix + cuts.SIGNATURE)
     if head is not None and current is not None and not set(current) & set(head.note.verified_by(context.keys)):
