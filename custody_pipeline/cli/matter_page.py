@@ -32,7 +32,7 @@ def _selection(matter: Matter, standing: Standing) -> Iterator[str]:
     yield f"{matter.title}  ·  {matter.number or 'no number'}"
     for name, value in criteria(matter):
         yield f"  {name}: {value}"
-    audio = sum(item.media_sha256 is not None for item in found.recordings)
+    audio = sum(item.has_audio for item in found.recordings)
     yield f"  found {numbered(len(found.recordings), 'recording')}, {audio} with audio"
     if standing.not_known:
         yield (

@@ -125,7 +125,7 @@ class Choices:
         """Rules that may select the conversation, because they ask for unknown values; and its latest night."""
         for number, rule in enumerate(self.policy.rules):
             wanted = rule.selection
-            unknown = [self.unread] if _asks_for_documents(wanted) else []
+            unknown = [self.unread] if wanted.asks_for_documents else []
             unknown += [self.undivided] if wanted.divisions else []
             unknown += [
                 nights for kind, nights in self.unnamed.items() if not all(map(_ID.fullmatch, getattr(wanted, kind)))
@@ -238,12 +238,6 @@ def _add_chosen(
         if item.conversation_id in found.nights:
             latest = chosen.setdefault(item.conversation_id, {})
             latest[number] = max(item.night, latest.get(number, item.night))
-
-
-def _asks_for_documents(selection: Selection) -> bool:
-    return any(
-        (selection.agents, selection.queues, selection.divisions, selection.numbers, selection.tags, selection.where)
-    )
 
 
 def by_day(items: Iterable[Due]) -> list[tuple[date, str, int]]:

@@ -72,6 +72,11 @@ class Selection:
     media: tuple[str, ...] = ()
     where: str | None = None
 
+    @property
+    def asks_for_documents(self) -> bool:
+        """Whether a condition is about what only the documents of a conversation tell."""
+        return any((self.agents, self.queues, self.divisions, self.numbers, self.tags, self.where))
+
 
 @dataclass(frozen=True)
 class Exclusion:

@@ -27,7 +27,9 @@ from custody_pipeline.warehouse.sql_text import table_columns
 _DIVISIONS = """lower(conversation_id) IN (
         SELECT lower(conversation_id) FROM custody.divisions
         WHERE list_has_any([lower(division_id), lower(division_name)], $divisions)
-    )"""
+    ) OR ($or_unread AND lower(conversation_id) NOT IN (
+        SELECT lower(conversation_id) FROM custody.divisions GROUP BY ALL HAVING bool_and(division_name IS NOT NULL)
+    ))"""
 _ROWS_AT_ONCE = 1_000
 _PACKED_AT_ONCE = 500
 _LEVEL = 1
@@ -63,9 +65,14 @@ class Recording(msgspec.Struct, frozen=True):
         return self.conversation_id, self.recording_id
 
     @property
+    def has_audio(self) -> bool:
+        """Whether the night has its audio, with bytes."""
+        return self.media_sha256 is not None and "OBJECT_EMPTY" not in self.reasons
+
+    @property
     def has_audio_to_produce(self) -> bool:
         """Whether its audio is produced and has bytes; otherwise the recording is an exception of each production."""
-        return self.excluded is None and self.media_sha256 is not None and "OBJECT_EMPTY" not in self.reasons
+        return self.excluded is None and self.has_audio
 
 
 class Recordings:
@@ -170,16 +177,19 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: boo
 def not_known(con: duckdb.DuckDBPyConnection, matter: Matter) -> tuple[int, int]:
     """Recordings that may belong to a matter besides those that `select` finds, and how many may still be read.
 
-    No document of them could be read, so nothing tells agents, queues, divisions, numbers or tags. Call `select` first.
+    No document of them could be read, so nothing tells agents, queues, divisions, numbers or tags; or the name of a
+    queue or division is not known. Call `select` first.
     """
+    if not matter.selection.asks_for_documents:
+        return 0, 0
     of_documents = [reason.code for reason in REASONS if "tags" in reason.explains and reason.recoverable != "no"]
     counts = []
     for or_unread in (True, False):
         rows, bound = _rows(con, matter, or_unread=or_unread)
-        sql = f"SELECT count(*), count(*) FILTER (list_has_any(gap_reasons, $codes)) FROM ({rows}) WHERE is_unread"
+        sql = f"SELECT count(*), count(*) FILTER (is_unread AND list_has_any(gap_reasons, $codes)) FROM ({rows})"
         counts.append(con.execute(sql, bound | {"codes": of_documents}).fetchall()[0])
-    (all_unread, all_coming), (found, coming) = counts
-    return all_unread - found, all_coming - coming
+    (perhaps, all_coming), (found, coming) = counts
+    return perhaps - found, all_coming - coming
 
 
 def _rows(
@@ -212,7 +222,7 @@ def _rows(
             raise SettingsError(f"{matter.path}: divisions: no collected night has them; run a night first")
         divisions, bound["divisions"] = _DIVISIONS, [division.lower() for division in selection.divisions]
     perhaps = "$or_unread AND is_unread"
-    where = f"(({divisions}) OR ({perhaps})) AND coalesce(({_condition(con, matter)}), {perhaps})"
+    where = f"({divisions}) AND coalesce(({_condition(con, matter)}), {perhaps})"
     return f"FROM ({query('matters/selected')}) AS c WHERE {where}", bound
 
 

@@ -40,7 +40,7 @@ class Night:
         state: as in custody.nights; `missing` if nobody collected it.
         completeness: as in custody.nights.
         kinds: kind of media → recordings that the selection finds.
-        audio: how many of them have sealed audio.
+        audio: how many of them have sealed audio, with bytes.
         revision: newest that is published; None before.
         final_after: until when an open or provisional night may grow (UTC); None for other nights.
     """
@@ -142,7 +142,7 @@ class Standing:
         recordings = self.found.recordings
         return {
             "recordings": len(recordings),
-            "with_audio": sum(recording.media_sha256 is not None for recording in recordings),
+            "with_audio": sum(recording.has_audio for recording in recordings),
             "excluded": dict(Counter(item.excluded for item in recordings if item.excluded)),
             "unmatched": list(self.found.unmatched),
             "outside_of_the_conditions": list(self.found.elsewhere),
@@ -294,7 +294,7 @@ def _nights(con: duckdb.DuckDBPyConnection, of_dates: Iterable[date], found: Fou
     audio: Counter[date] = Counter()
     for recording in found.recordings:
         kinds[recording.night][recording.kind or "unknown"] += 1
-        audio[recording.night] += recording.media_sha256 is not None
+        audio[recording.night] += recording.has_audio
     nights = []
     for night in sorted({*of_dates, *kinds}):
         state, completeness, collected = known.get(night, ("missing", "not_established", False))
@@ -310,8 +310,7 @@ def _ask(con: duckdb.DuckDBPyConnection, found: Found) -> None:
     recordings = iter(found.recordings)
     while part := list(islice(recordings, _ROWS_AT_ONCE)):
         rows = [
-            {"n": item.night, "c": item.conversation_id, "r": item.recording_id, "a": item.media_sha256 is not None}
-            for item in part
+            {"n": item.night, "c": item.conversation_id, "r": item.recording_id, "a": item.has_audio} for item in part
         ]
         kind = "STRUCT(n DATE, c VARCHAR, r VARCHAR, a BOOLEAN)[]"
         con.execute(f"INSERT INTO asked SELECT unnest($rows::{kind}, recursive := true)", {"rows": rows})

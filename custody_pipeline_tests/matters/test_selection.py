@@ -191,7 +191,7 @@ def test_a_recording_whose_start_nothing_tells_is_found_if_its_night_may_be_of_t
 
 
 @pytest.mark.parametrize(
-    "select", ["  tags: [Legal-Hold is set]", "  numbers: ['+15550100']", "  queues: [Claims]", "  where: ani = '1'"]
+    "select", ["  tags: [Legal-Hold is set]", "  numbers: ['+15550100']", "  queues: [Claims]", "  where: dnis = '1'"]
 )
 def test_recordings_of_which_no_document_tells_whether_they_belong_to_it_are_counted(
     night: Published, select: str
@@ -208,7 +208,7 @@ def test_recordings_of_which_no_document_tells_whether_they_belong_to_it_are_cou
             FROM (
                 VALUES ('forbidden', 'unavailable', NULL, NULL, ['u2'], ['CONVERSATION_FORBIDDEN']),
                     ('captured', 'present', NULL, '{"a": "b"}', [], ['CONVERSATION_NOT_FOUND']),
-                    ('read', 'empty', 'd1', '{}', ['u1'], ['TAG_NEVER_SET']),
+                    ('read', 'empty', 'd1', '{"Legal-Hold": "1"}', ['u1'], ['TAG_NEVER_SET']),
                     ('erased', 'unavailable', NULL, NULL, NULL, ['ERASED'])
             ) AS r (recording_id, custom_data_state, conversation_sha256, custom_data, user_ids, gap_reasons)
             """
@@ -217,6 +217,14 @@ def test_recordings_of_which_no_document_tells_whether_they_belong_to_it_are_cou
         # The sidecar of one of them tells its agent.
         assert not_known(con, night.matter("unread", "  agents: [u1]")) == (2, 0)
         assert not_known(con, night.matter("unread", "  ids: [c]")) == (0, 0)
+        con.execute(
+            "CREATE TABLE custody.divisions AS SELECT 'c' conversation_id, 'd1' division_id, 'Home' division_name"
+        )
+        assert not_known(con, night.matter("unread", "  divisions: [Away]")) == (0, 0)
+        con.execute("UPDATE custody.divisions SET division_name = NULL")
+        assert not_known(con, night.matter("unread", "  divisions: [Away]")) == (4, 1)
+        con.execute("UPDATE custody.chain_of_custody SET queue_ids = ['q1', 'q2'], queue_names = ['Sales']")
+        assert not_known(con, night.matter("unread", "  queues: [Claims]")) == (4, 1)
 
 
 def test_what_may_still_be_read_leaves_a_matter_open_and_is_told() -> None:

@@ -1,6 +1,6 @@
 -- Rows of `chain_of_custody` that a matter selects by ids, dates, agents, queues, media, numbers and tags. An empty
 -- list is no condition. A number in `$whole` must be the whole number, one in `$ends` may be the end of a number. With
--- `$or_unread`, also recordings of which no document tells agents, queues, numbers or tags.
+-- `$or_unread`, also recordings of which no document tells agents, queues, numbers or tags, or nothing the name of a queue.
 WITH asked AS (SELECT unnest($ids::VARCHAR[]) AS id),
 
 candidates AS (
@@ -26,9 +26,9 @@ WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(r
     AND ($end_moment::TIMESTAMP IS NULL OR coalesce(conversation_start, partition_date) < $end_moment)
     AND (len($agents::VARCHAR[]) = 0 OR list_has_any(list_transform(user_ids, lambda id: lower(id)), $agents)
         OR ($or_unread AND is_unread AND coalesce(len(user_ids), 0) = 0))  -- a sidecar tells them as well
-    AND (len($queues::VARCHAR[]) = 0 OR ($or_unread AND is_unread) OR list_has_any(
+    AND (len($queues::VARCHAR[]) = 0 OR list_has_any(
         list_transform(coalesce(queue_ids, []) || coalesce(queue_names, []), lambda queue: lower(queue)), $queues
-    ))
+    ) OR ($or_unread AND (is_unread OR len(queue_ids) > len(queue_names))))  -- a queue whose name the client may not see
     -- With `$unknown_kinds`, also recordings whose kind nothing tells: what is missing has no document.
     AND (len($media::VARCHAR[]) = 0 OR coalesce(list_contains($media, CASE
         WHEN lower(media_subtype) = 'screen' OR ($unknown_kinds AND starts_with(recording_id, 'screen:')) THEN 'screen'
