@@ -6,7 +6,8 @@ written (evidence/cut/seal.py), the claim that allows it (sealer.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -15,7 +16,7 @@ from custody_pipeline.evidence.cut.manifest import CUT_JSON, SEAL_FILES, CutFile
 from custody_pipeline.evidence.cut.seal import HEAD, Draft, Write
 from custody_pipeline.evidence.log.checkpoint import Head, read_checkpoint
 from custody_pipeline.evidence.log.cosignatures import WitnessContradictsError, cosigned_path
-from custody_pipeline.evidence.log.note import NoteError
+from custody_pipeline.evidence.log.note import Note, NoteError, Signature, parse
 from custody_pipeline.evidence.reader import NOTE_BYTES, TooLargeError
 from custody_pipeline.io.objects import (
     REFUSED,
@@ -137,7 +138,7 @@ class SealedWrites:
         Args:
             base_etag: of the checkpoint of `base`, where it was read; saves a request.
         """
-        if base_etag is not None and self._put_head_if(checkpoint, {"IfMatch": base_etag}):
+        if base_etag is not None and self._put_if(HEAD, checkpoint.note, {"IfMatch": base_etag}):
             return
         while True:
             found = self.log_head()
@@ -151,12 +152,12 @@ class SealedWrites:
                 raise SealingError(
                     f"{self.place / HEAD} is not the head this night was built on: there is another writer"
                 )
-            if self._put_head_if(checkpoint, {"IfMatch": found[1]} if found else {"IfNoneMatch": "*"}):
+            if self._put_if(HEAD, checkpoint.note, {"IfMatch": found[1]} if found else {"IfNoneMatch": "*"}):
                 return
 
-    def _put_head_if(self, checkpoint: Checkpoint, condition: dict[str, Any]) -> bool:
+    def _put_if(self, path: str, note: Note, condition: dict[str, Any]) -> bool:
         try:
-            put_bytes(self.client, checkpoint.note.data, self.place / HEAD, ContentType=_NOTE, **condition)
+            put_bytes(self.client, note.data, self.place / path, ContentType=_NOTE, **condition)
         except ClientError as error:
             if error_code(error) not in REFUSED:
                 raise
@@ -183,11 +184,23 @@ class SealedWrites:
                 raise
             # The witness may have cosigned that head for another home.
             raise UploadError(self._put_meanwhile) from error
-        copy = self.place / cosigned_path(checkpoint.head.size)
-        put_bytes(self.client, checkpoint.note.data, copy, ContentType=_NOTE)
-        if not self._put_head_if(checkpoint, {"IfMatch": found[1]}):
+        self._keep_cosigned(checkpoint)
+        if not self._put_if(HEAD, checkpoint.note, {"IfMatch": found[1]}):
             raise UploadError(self._put_meanwhile)
         return checkpoint
+
+    def _keep_cosigned(self, checkpoint: Checkpoint) -> None:
+        """Put the copy of a head, with the cosignatures that another home put there meanwhile."""
+        path, note = cosigned_path(checkpoint.head.size), checkpoint.note
+        ours = {(item.name, item.key_id) for item in note.signatures}
+        while True:
+            found, more = self._read(path), tuple[Signature, ...]()
+            with suppress(NoteError):
+                if found and (there := parse(found[0])).text == note.text:
+                    more = tuple(item for item in there.signatures if (item.name, item.key_id) not in ours)
+            condition = {"IfMatch": found[1]} if found else {"IfNoneMatch": "*"}
+            if self._put_if(path, replace(note, signatures=(*note.signatures, *more)), condition):
+                return
 
     @property
     def _put_meanwhile(self) -> str:
@@ -199,12 +212,15 @@ class SealedWrites:
         Raises:
             TooLargeError: the object is no checkpoint.
         """
-        answer = get_object(self.client, self.place / HEAD)
+        return self._read(HEAD)
+
+    def _read(self, path: str) -> tuple[bytes, str] | None:
+        answer = get_object(self.client, self.place / path)
         if answer is None:
             return None
         data = answer["Body"].read(NOTE_BYTES + 1)
         if len(data) > NOTE_BYTES:
-            raise TooLargeError(f"{self.place / HEAD} has more than {NOTE_BYTES:,} bytes: it is no checkpoint")
+            raise TooLargeError(f"{self.place / path} has more than {NOTE_BYTES:,} bytes: it is no checkpoint")
         return data, answer["ETag"]
 
 

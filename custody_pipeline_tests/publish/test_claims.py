@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.manifest import decode_cut
-from custody_pipeline.evidence.log.cosignatures import WitnessContradictsError
+from custody_pipeline.evidence.log.checkpoint import Checkpoint, cosigned_by, read_checkpoint
+from custody_pipeline.evidence.log.cosignatures import WitnessContradictsError, add_cosignatures
 from custody_pipeline.evidence.log.keys import new_key, write_new_key
 from custody_pipeline.evidence.log.merkle import EMPTY_ROOT
 from custody_pipeline.evidence.reader import CLAIM_BYTES, TargetError
@@ -38,6 +40,7 @@ from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.sealed_writes import SealedWrites
 from custody_pipeline_tests.evidence.authority import make_authority
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
+from custody_pipeline_tests.evidence.witness import Witness
 from custody_pipeline_tests.forked import forked
 from custody_pipeline_tests.publish.homes import BUCKET, Home, write_keys
 from custody_pipeline_tests.publish.killing import Killed, Replaced
@@ -572,16 +575,26 @@ def test_the_claim_adds_four_writes_to_a_seal_and_a_copy_of_each_file(memory_s3:
     assert into_cut == {"list": 1, "head_object": 2, "copy_object": files, "put_object": 4}
 
 
-def test_a_cosignature_of_a_head_that_another_home_replaced_says_what_to_do() -> None:
-    def put(**request: Any) -> Any:
-        if "IfMatch" in request:
-            raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "PutObject")
-        return {"ETag": '"1"', "ChecksumSHA256": request["ChecksumSHA256"]}
+def test_two_homes_that_ask_their_witnesses_at_once_lose_no_cosignature(memory_s3: S3Client, homes: Homes) -> None:
+    homes("one").publish(memory_s3)
+    writes = SealedWrites(memory_s3, S3Location(BUCKET, "prod"))
+    slow, fast, late = (Witness(f"witness.example/{number}", number) for number in (7, 8, 9))
 
-    client = Mock(get_object=Mock(return_value={"Body": BytesIO(b"head"), "ETag": '"0"'}), put_object=put)
-    cosigned = Mock(head=Mock(size=1), note=Mock(data=b"head and more"))
-    with pytest.raises(UploadError, match="s3://b/log/checkpoint: another head was put meanwhile; run the command"):
-        SealedWrites(client, S3Location("b")).replace_head(lambda _: cosigned)
+    def seen_by(witness: Witness, head: bytes) -> Checkpoint:
+        checkpoint = read_checkpoint(head)
+        return add_cosignatures(checkpoint, witness.line(checkpoint.note.text), [witness.verifier])
+
+    def overtaken(head: bytes) -> Checkpoint:
+        writes.replace_head(partial(seen_by, fast))
+        return seen_by(slow, head)
+
+    with pytest.raises(UploadError, match="prod/log/checkpoint: another head was put meanwhile; run the command again"):
+        writes.replace_head(overtaken)
+    writes.replace_head(partial(seen_by, late))
+    (kept,) = [read_checkpoint(data) for path, data in in_memory().items() if path.startswith("log/cosigned/")]
+    assert set(cosigned_by(kept, [witness.verifier for witness in (slow, fast, late)])) == {
+        f"witness.example/{number}" for number in (7, 8, 9)
+    }
 
 
 @pytest.mark.parametrize(
