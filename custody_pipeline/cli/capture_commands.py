@@ -5,7 +5,7 @@ Belongs here: arguments and printing. Does not: the receiver and the worker (cap
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,7 +34,7 @@ def serve_webhook(
     private_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Receive signed events. The answer 202 means that the event is stored durably."""
+    """Receive signed events, until Ctrl-C or SIGTERM. The answer 202 means that the event is stored durably."""
     from custody_pipeline.capture.queues import open_queue
     from custody_pipeline.capture.receiver import serve
 
@@ -43,7 +43,7 @@ def serve_webhook(
     settings = settings_of_environment()
     if until_stdin_closes:
         end_when_stdin_closes()
-    with closing(open_queue(settings)) as queue:
+    with closing(open_queue(settings)) as queue, suppress(KeyboardInterrupt):
         serve(
             settings,
             queue,
@@ -53,6 +53,7 @@ def serve_webhook(
             private_key=str(private_key) if private_key else None,
             on_ready=say,
         )
+    say("stopped: every event that was accepted is in the queue")
 
 
 event_commands = typer.Typer(no_args_is_help=True, help="The queue of received events.")

@@ -331,6 +331,17 @@ def test_an_address_that_cannot_be_listened_on_is_named(
     assert (status, f"port 8787 of {host} cannot be listened on (" in " ".join(told.split())) == (64, True)
 
 
+def test_a_receiver_that_is_stopped_ends_well_and_speaks_of_no_night(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt  # as uvicorn does after SIGTERM, once the requests under way are answered
+
+    monkeypatch.setattr("custody_pipeline.capture.receiver.serve", stopped)
+    status, told = ran(capsys, monkeypatch, "serve-webhook")
+    assert (status, " ".join(told.split())) == (0, "· stopped: every event that was accepted is in the queue")
+
+
 def test_a_private_key_without_its_certificate_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
 ) -> None:

@@ -16,7 +16,7 @@
 -- column documents: documents that the load received
 -- column rows: rows that the load inserted
 -- column failures: things that the load could not read
--- column requests: requests of the load, including retries
+-- column requests: requests of the load to the API, including retries, and objects of the bucket that were read
 -- column retries: requests that repeated an earlier request
 -- column started_at: start of the collection (UTC)
 -- column finished_at: end of the collection (UTC)
