@@ -62,7 +62,7 @@ class Alert:
             gap of a recording.
         reason: the gap's code, COLLECTION_FAILED or COLLECTION_INCOMPLETE, NIGHT_FAILED, NIGHT_MISSING or
             NIGHT_INCOMPLETE, NIGHT_GAPS (a digest) or REMOVAL_NEAR.
-        severity: error or warning.
+        severity: error or warning; info only of a reason that the settings name.
         sentence, next_action: for people; texts of the catalogue, without data of the call.
         recoverable, recoverable_until: whether and until when (UTC) the gap may close.
         groups: the content of a digest; empty for any other alert.

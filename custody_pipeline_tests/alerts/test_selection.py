@@ -11,6 +11,7 @@ from custody_pipeline.alerts import AlertRun, alerted_reasons
 from custody_pipeline.alerts.alert import Delivery
 from custody_pipeline.alerts.delivered import Deliveries
 from custody_pipeline.alerts.night_alerts import night_alerts
+from custody_pipeline.models.reasons import BY_CODE
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.alerts.conftest import NIGHT, NOW, Night, Send
 from custody_pipeline_tests.alerts.receivers import Hook
@@ -48,6 +49,13 @@ def test_what_is_for_information_is_not_alerted(night: Night) -> None:
     night.gap("r1", "EXPORT_DROPPED_TAGS", severity="info", recoverable="yes")
     night.gap("r2", "TAG_CHANGED_LATER", severity="info")
     assert alerted(night) == []
+
+
+def test_a_reason_that_the_settings_name_is_alerted_also_for_information(night: Night) -> None:
+    night.gap("r1", "TAG_VANISHED", severity="info")
+    reasons = alerted_reasons(Settings(alert_reasons=("TAG_VANISHED",)))
+    assert [alert.reason for alert in night_alerts(night.con, NIGHT, reasons=reasons, now=NOW)] == ["TAG_VANISHED"]
+    assert all(BY_CODE[reason].severity != "info" for reason in alerted_reasons(Settings()))
 
 
 def test_other_nights_are_left_alone(night: Night) -> None:
