@@ -458,6 +458,36 @@ def test_recordings_are_compared_with_their_digests(tmp_path: Path) -> None:
     assert {"MEDIA_CHANGED", "MEDIA_MISSING", "MEDIA_UNREADABLE"} <= codes(report)
 
 
+class Tiring(FolderReader):
+    """A reader that gives no tile any more after a number of them."""
+
+    def __init__(self, root: Path, tiles: int) -> None:
+        super().__init__(root)
+        self.tiles = tiles
+
+    def open(self, path: str) -> BinaryIO:
+        if path.startswith("log/tile/"):
+            self.tiles -= 1
+            if self.tiles < 0:
+                raise TargetError(f"{path}: SlowDown")
+        return super().open(path)
+
+
+def test_a_tile_that_cannot_be_read_again_ends_no_verification(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log of a hundred thousand leaves does not fit in memory."""
+    for limit in ("CACHED_TILES", "CACHED_NODES"):
+        monkeypatch.setattr(f"custody_pipeline.evidence.log.tiles.{limit}", 1)
+    publisher = Publisher(tmp_path)
+    for night in NIGHTS:
+        publisher.night(night, rows(night, count=130))
+    options = Options(public_keys=KEYS, pinned=[publisher.sealed[0].checkpoint.note.data])
+    whole = Tiring(tmp_path, 1000)
+    assert verify(whole, options).status == 0
+    for tiles in range(1000 - whole.tiles):
+        report = verify(Tiring(tmp_path, tiles), options)
+        assert (report.status, "FILE_UNREADABLE" in codes(report)) == (2, True), (tiles, report.summary())
+
+
 class Sealing(FolderReader):
     """A reader of a set in which a night is sealed once, after a listing or when the records are opened."""
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from custody_pipeline.evidence.cut.seal import LOG
 from custody_pipeline.evidence.log.checkpoint import Checkpoint, Head
 from custody_pipeline.evidence.log.note import NoteError, OtherLogError, UnknownSignerError, Verifier
-from custody_pipeline.evidence.log.tiles import TileTree
+from custody_pipeline.evidence.log.tiles import TileError, TileTree
 from custody_pipeline.evidence.reader import NOTE_BYTES, NotAFileError, Reader, TargetError, TooLargeError, read
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.options import Options
@@ -89,6 +90,14 @@ class Context:
         except TargetError as error:
             self.report.add("FILE_UNREADABLE", path, str(error))
         return None
+
+    def root_at(self, size: int) -> bytes | None:
+        """The root of the published log at a size; None without a tree, or with a finding if a tile cannot be read."""
+        try:
+            return self.tree.root(size) if self.tree is not None else None
+        except (TargetError, TileError, OSError) as error:
+            self.report.add("FILE_UNREADABLE", LOG, str(error))
+            return None
 
     @contextmanager
     def signature(self, path: str, unknown: str, wrong: str) -> Iterator[None]:

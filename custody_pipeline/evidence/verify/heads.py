@@ -65,7 +65,7 @@ def check_witnesses(context: Context, path: str, checkpoint: Checkpoint) -> None
 
 def check_cosigned(context: Context, other: Mapping[str, Entry], head: Head) -> None:
     """Every checkpoint that was cosigned must be a head of this log; each witness holds the same."""
-    report, tree = context.report, context.tree
+    report = context.report
     for path in sorted(path for path in other if path.startswith(COSIGNED)):
         report.total["cosigned checkpoints"] += 1
         data = context.read(path, "FILE_MISSING")
@@ -84,9 +84,9 @@ def check_cosigned(context: Context, other: Mapping[str, Entry], head: Head) -> 
             report.add("COSIGNATURE_WRONG", path, f"a checkpoint of {old.size} leaves")
         elif (old.origin, old.size > head.size) != (head.origin, False):
             report.add("COSIGNED_INCONSISTENT", path, f"{old.origin} {old.size}; the log is {head.origin} {head.size}")
-        elif tree is not None and tree.root(old.size) != old.root:
+        elif (root := context.root_at(old.size)) is not None and root != old.root:
             report.add("COSIGNED_INCONSISTENT", path, f"another root at {old.size} leaves")
-        elif tree is not None:
+        elif root is not None:
             report.valid["cosigned checkpoints"] += 1
             # The head itself may have been cosigned again, later than this copy.
             context.cosigned[old.size] = times | context.cosigned.get(old.size, {})
@@ -116,12 +116,12 @@ def check_pins(
         known: size → root that the target proves without a tree.
         whole: the target is all that is published, so that it must be as long as the pin.
     """
-    report, tree = context.report, context.tree
+    report = context.report
     for pin in pins:
         report.total["pinned checkpoints"] += 1
         root = known.get(pin.size)
-        if root is None and tree is not None and pin.size <= size:
-            root = tree.root(pin.size)
+        if root is None and pin.size <= size:
+            root = context.root_at(pin.size)
         if pin.origin != origin:
             report.add("LOG_ORIGIN_DIFFERS", "", f"pinned {pin.origin}; the log is {origin}")
         elif pin.size > size and whole:

@@ -128,8 +128,11 @@ def check_log_files(context: Context, other: Mapping[str, Entry], head: Head, kn
             report.add("TILE_UNEXPECTED", path)
         elif tree is not None and tile is not None and _is_listed(context, other, tile):
             data = context.read(path, "TILE_MISSING")
-            if data is not None and data != tree.tile(*tile[:2])[: entry.size]:
-                report.add("TILE_WRONG", path, "a tile of an earlier head is not a part of this log")
+            try:
+                if data is not None and data != tree.tile(*tile[:2])[: entry.size]:
+                    report.add("TILE_WRONG", path, "a tile of an earlier head is not a part of this log")
+            except (TileError, TargetError, OSError) as error:
+                report.add("FILE_UNREADABLE", path, str(error))
 
 
 def _right_edge(size: int) -> Iterator[Tile]:
