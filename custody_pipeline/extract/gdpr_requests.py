@@ -164,9 +164,9 @@ def _exact(name: str) -> str:
 
 def _plain(address: str) -> str:
     """A number as its digits, without zeros before them; an e-mail address in lower case; empty for anything else."""
-    bare = re.sub(r"^[a-z]+:", "", address.strip().lower())
-    user = bare.partition("@")[0]
+    parts = re.sub(r"^[a-z]+:", "", address.strip().lower()).partition("@")
+    user, host = (part.partition(";")[0] for part in parts[::2])  # without parameters (RFC 3966, RFC 3261)
     if re.search(r"[a-z]", user):
-        return bare if "@" in bare else ""
+        return f"{user}@{host}" if host else ""
     digits = re.sub(r"\D", "", user.replace("(0)", "")).lstrip("0")
     return digits if len(digits) >= _FEWEST_DIGITS else ""

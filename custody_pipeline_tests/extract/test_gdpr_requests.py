@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 NUMBER = "+1 (555) 010-0123"
 KNOWN = {
-    "c1": {"tel:+15550100123", "tel:+15559990000"},
-    "c2": {"mailto:Jane.Roe@Example.com"},
+    "c1": {"tel:+15550100123;ext=7", "tel:+15559990000"},
+    "c2": {"sip:Jane.Roe@Example.com;transport=tls"},
     "c3": {"100"},
     "c4": {"5d1c", "@JaneRoe"},
 }
