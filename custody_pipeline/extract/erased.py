@@ -41,34 +41,31 @@ _ANSWER = re.compile(rb'"answer":"([A-Za-z0-9+/=]++)"')
 """The answer that a failure keeps, in Base64 (`FetchFailure.answer`)."""
 
 _UUID = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
-_WORD = re.compile(rb"[0-9a-z][0-9a-z-]{6,}[0-9a-z]")
 _REMEMBERED = 16
 _FEW = 4
-"""Up to this number, ids are found faster one by one than by comparing every word."""
-
-_PLAIN = re.compile(r"[0-9a-z][0-9a-z-]{6,}[0-9a-z]")
+"""Up to this number, ids are found faster one by one than by comparing every UUID of a text."""
 
 
 def names_any(ids: Set[str], *texts: bytes) -> bool:
     """Whether one of `ids` (in lower case) stands in a text, in any case, as a word of its own."""
     if not ids:
         return False
-    searched, words = _prepared(ids if isinstance(ids, frozenset) else frozenset(ids))
+    uuids, others = _prepared(ids if isinstance(ids, frozenset) else frozenset(ids))
     lowered = [text.lower() for text in texts]
-    if any(name in text for name in searched for text in lowered):
-        return True
-    return bool(words) and any(
-        not words.isdisjoint(pattern.findall(text)) for pattern in (_UUID, _WORD) for text in lowered
-    )
+    if len(uuids) <= _FEW:
+        found = any(name in text for name in uuids for text in lowered)
+    else:
+        found = any(not uuids.isdisjoint(_UUID.findall(text)) for text in lowered)
+    return found or (others is not None and any(others.search(text) for text in lowered))
 
 
-_Prepared = tuple[tuple[bytes, ...], frozenset[bytes]]
+_Prepared = tuple[frozenset[bytes], "re.Pattern[bytes] | None"]
 _PREPARED: dict[int, tuple[frozenset[str], _Prepared]] = {}
 """By identity: to compare two equal sets of 100,000 ids for each line of a landing file takes longer than the rest."""
 
 
 def _prepared(ids: frozenset[str]) -> _Prepared:
-    """Ids that are searched for one by one, and those that are compared with the words of a text."""
+    """UUIDs, and a pattern of the other ids, which may be as short as a common word."""
     known = _PREPARED.get(id(ids))
     if known is None:
         if len(_PREPARED) >= _REMEMBERED:
@@ -79,10 +76,10 @@ def _prepared(ids: frozenset[str]) -> _Prepared:
 
 
 def _prepare(ids: frozenset[str]) -> _Prepared:
-    plain = {name for name in ids if _PLAIN.fullmatch(name)}
-    if len(plain) <= _FEW:
-        plain = set()
-    return tuple(name.encode() for name in ids - plain), frozenset(name.encode() for name in plain)
+    encoded = frozenset(name.encode() for name in ids)
+    uuids = frozenset(filter(_UUID.fullmatch, encoded))
+    others = b"|".join(map(re.escape, sorted(encoded - uuids)))
+    return uuids, re.compile(rb"(?<![\w-])(?:%s)(?![\w-])" % others) if others else None
 
 
 def without_erased(ids: Set[str], resource: str, keys: dict[str, Any], source_uri: str, content: bytes) -> bytes | None:
@@ -95,7 +92,8 @@ def without_erased(ids: Set[str], resource: str, keys: dict[str, Any], source_ur
     if resource == _FAILURES:
         content = _without_answer(ids, content)
     owned = resource not in _NAMED_INSIDE and bool(keys.get("conversation_id") or keys.get("key"))
-    if not names_any(ids, orjson.dumps(keys), source_uri.encode(), b"" if owned else content):
+    named = (str(value).encode() for value in keys.values())
+    if not names_any(ids, *named, source_uri.encode(), b"" if owned else content):
         return content
     return _rest_of_list(ids, content) if resource in LISTS else None
 

@@ -11,7 +11,6 @@ known, and a rule that asks for a kind of media, if nothing tells the kind of on
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
@@ -21,6 +20,7 @@ from functools import cached_property, partial
 
 import duckdb
 
+from custody_pipeline.extract.export_keys import is_conversation_id
 from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.forgetting.policy import Policy, Rule
 from custody_pipeline.forgetting.warehouse_rows import readable
@@ -57,7 +57,6 @@ SELECT conversation_id, max(partition_date) FROM custody.divisions WHERE divisio
 """,
 }
 """Conversations with an agent, a queue or a division that the client may not see the name of."""
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _UNREAD = """
 SELECT conversation_id, max(partition_date)
 FROM custody.chain_of_custody
@@ -128,7 +127,9 @@ class Choices:
             unknown = [self.unread] if wanted.asks_for_documents else []
             unknown += [self.undivided] if wanted.divisions else []
             unknown += [
-                nights for kind, nights in self.unnamed.items() if not all(map(_ID.fullmatch, getattr(wanted, kind)))
+                nights
+                for kind, nights in self.unnamed.items()
+                if not all(map(is_conversation_id, getattr(wanted, kind)))
             ]
             latest = [night for nights in unknown if (night := nights.get(conversation_id))]
             if (night := self.kindless.get(conversation_id, {}).get(number)) is not None:

@@ -63,6 +63,7 @@ from custody_pipeline.warehouse.erasures import (
     keep_request,
     names_of,
     requests_of,
+    with_shared,
     write_erasures,
 )
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
@@ -196,7 +197,7 @@ def _renewed(con: duckdb.DuckDBPyConnection, request: Request) -> Request:
     ids = {name.lower() for name in request.conversations}
     recordings = tuple(Tombstone(str(night), *names) for night, *names in warehouse_rows.recordings_of(con, ids))
     nights = tuple(map(str, warehouse_rows.nights_held(con, ids)))
-    return msgspec.structs.replace(request, recordings=recordings, nights=nights)
+    return with_shared(con, msgspec.structs.replace(request, recordings=recordings, nights=nights))
 
 
 @dataclass

@@ -38,7 +38,7 @@ from custody_pipeline.publish.claims import Claims
 from custody_pipeline.publish.sealed_landing import on_this_machine
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.erasures import Request, Tombstone, erased_conversations, names_of
+from custody_pipeline.warehouse.erasures import Request, Tombstone, erased_conversations, names_of, with_shared
 from custody_pipeline.warehouse.ledger import Actor
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def find(
         conversations=tuple(sorted(conversations)),
         recordings=tuple(Tombstone(str(night), *names) for night, *names in recordings),
     )
-    return found_of(con, settings, client, request, unmatched)
+    return found_of(con, settings, client, with_shared(con, request), unmatched)
 
 
 def found_of(

@@ -53,7 +53,14 @@ from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.bookkeeping import append_published_columns
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.content_hash import NO_CONTENT, PUBLISHED_TABLES, night_content_sha256
-from custody_pipeline.warehouse.erasures import Request, Tombstone, keep_request, requests_of, write_erasures
+from custody_pipeline.warehouse.erasures import (
+    Request,
+    Tombstone,
+    keep_request,
+    requests_of,
+    with_shared,
+    write_erasures,
+)
 from custody_pipeline.warehouse.ledger import Actor
 from custody_pipeline.warehouse.night_states import mark_nights
 from custody_pipeline.warehouse.snapshot import log_beside, snapshot_for_analysts
@@ -159,6 +166,8 @@ def _rebuilt(settings: Settings, mapping: TagMapping, say: Callable[[str], None]
                 revision, differing = _model_night(con, sources, mapping, night)
                 found.append(RebuiltNight(night, loads, revision, differing, lost))
             mark_nights(con, settings)
+            for request in requests_of(settings):
+                keep_request(settings, with_shared(con, request))
         beside.warehouse_path.rename(settings.warehouse_path)
     finally:
         shutil.rmtree(beside.home, ignore_errors=True)

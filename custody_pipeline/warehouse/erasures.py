@@ -9,6 +9,7 @@ and nothing of them is ever collected again.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ import msgspec
 
 from custody_pipeline.io.whole_file import read_json, write_whole
 from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import create_table, transaction
 
 ERASURE_COLUMNS: dict[str, tuple[str, str]] = {
@@ -28,6 +30,8 @@ ERASURE_COLUMNS: dict[str, tuple[str, str]] = {
     "asked_at": ("TIMESTAMP", "when the erasure was asked for (UTC)"),
 }
 """The columns of `raw.erasures`: type and meaning."""
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 State = Literal["waiting", "begun", "done"]
 
@@ -49,6 +53,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         authority: the right or order that demands the erasure.
         selected_by: kinds of conditions, never their values.
         recordings: of these conversations, sorted.
+        shared: ids, in lower case, of recordings that another conversation has, too: they name no document.
         nights: those with data of these conversations, sorted.
         media: whether audio in the export bucket goes as well.
         bypass_governance: whether a GOVERNANCE lock may be broken.
@@ -79,6 +84,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sealed: dict[str, int] = {}
     notes: tuple[str, ...] = ()
     forget_key: bool = False
+    shared: tuple[str, ...] = ()
 
     @property
     def is_of_policy(self) -> bool:
@@ -124,10 +130,20 @@ def erased_names(settings: Settings) -> frozenset[str]:
 
 
 def names_of(request: Request) -> frozenset[str]:
-    """Ids, in lower case, of a request's conversations and of their recordings that have an id of their own."""
-    recordings = {item.recording_id.lower() for item in request.recordings if ":" not in item.recording_id}
+    """Ids, in lower case, of a request's conversations, and of their recordings if nothing else has that id.
+
+    A recording that only an exported file tells has the file's name, such as `audio`, which other files may have.
+    """
+    recordings = {item.recording_id.lower() for item in request.recordings if _UUID.fullmatch(item.recording_id)}
     # An empty id, as in a damaged answer, would name every row without one.
-    return frozenset(({name.lower() for name in request.conversations} | recordings) - {""})
+    return frozenset(({name.lower() for name in request.conversations} | recordings) - {"", *request.shared})
+
+
+def with_shared(con: duckdb.DuckDBPyConnection, request: Request) -> Request:
+    """The request with its `shared` recordings, by the rows of the warehouse `con`."""
+    ids = sorted({name.lower() for name in request.conversations})
+    rows = con.execute(query("forgetting/shared"), {"ids": ids}).fetchall()
+    return msgspec.structs.replace(request, shared=tuple(row[0] for row in rows))
 
 
 def create_erasures(con: duckdb.DuckDBPyConnection) -> None:

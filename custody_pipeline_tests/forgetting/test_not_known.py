@@ -35,7 +35,7 @@ from custody_pipeline.matters.id_list import IdList
 from custody_pipeline.matters.matter import Selection
 from custody_pipeline.matters.register import new_matter, register_of
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.erasures import Request, Tombstone, keep_request, names_of, write_erasures
+from custody_pipeline.warehouse.erasures import Request, Tombstone, keep_request, names_of, with_shared, write_erasures
 from custody_pipeline_tests import ready_warehouse
 from custody_pipeline_tests.publish.nights import insert
 
@@ -139,10 +139,21 @@ def test_a_recording_of_no_known_conversation_cannot_be_erased_and_is_told(tmp_p
         assert _conversations(con, Selection(ids=IdList.of(["r1", "r2", "r3"]))) == ({"c2"}, ("r3", "r1"))
 
 
-def test_an_empty_id_names_nothing() -> None:
-    recordings = tuple(Tombstone("2026-11-02", "C", name) for name in ("R", "", "session:s"))
+def test_a_name_that_others_may_have_names_nothing(tmp_path: Path) -> None:
+    """A recording that only an exported file tells has the file's name. A file may lie below two conversations."""
+    mine, both = (f"{CONVERSATION[:-1].upper()}{number}" for number in (7, 8))
+    names = (mine, both, "", "session:s", "audio", "1")
+    recordings = tuple(Tombstone("2026-11-02", "C", name) for name in names)
     request = Request("0" * 32, "2026-11-28T00:00:00Z", "me", "", "", (), ("C",), recordings, ("2026-11-02",))
-    assert names_of(request) == {"c", "r"}
+    assert names_of(request) == {"c", mine.lower(), both.lower()}
+    ready_warehouse.lay(tmp_path)
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
+        night = NOW.date()
+        for conversation, recording in (("C", mine), ("", mine), ("C", both), ("c", "audio"), ("other", "own")):
+            of_night = {"partition_date": night, "conversation_id": conversation, "recording_id": recording}
+            insert(con, "custody.chain_of_custody", **of_night)
+        insert(con, "raw.row_versions", partition_date=night, conversation_id="other", recording_id=both.lower())
+        assert names_of(with_shared(con, request)) == {"c", mine.lower()}
 
 
 def test_rows_of_the_erased_are_those_of_the_requests_and_not_only_as_many(tmp_path: Path) -> None:
