@@ -37,14 +37,17 @@ class Keep:
     unit: str
 
     def after(self, day: date) -> date:
-        """The first day on which data of `day` are due. If a month lacks the day, its last day counts."""
+        """The first day on which data of `day` are due: the time is over for its last second, too.
+
+        If a month lacks the day, its last day counts.
+        """
         if self.unit == "day":
-            return day + timedelta(days=self.number)
+            return day + timedelta(days=self.number + 1)
         months = day.month - 1 + self.number * (12 if self.unit == "year" else 1)
         year, month = day.year + months // 12, months % 12 + 1
-        if year > date.max.year:
+        if year >= date.max.year:
             return date.max
-        return date(year, month, min(day.day, calendar.monthrange(year, month)[1]))
+        return date(year, month, min(day.day, calendar.monthrange(year, month)[1])) + timedelta(days=1)
 
     def __str__(self) -> str:
         return f"{self.number} {self.unit}{'s' * (self.number != 1)}"

@@ -280,9 +280,9 @@ def test_what_holds_a_conversation_holds_the_key_of_its_night(twins: tuple[Setti
     (outcome,) = resume(twin, say)
     assert outcome.request.state == "waiting"
     policy = policy_of(tmp_path)
-    (item,) = plan_places(twin, policy, NIGHT + timedelta(days=30)).held
+    (item,) = plan_places(twin, policy, NIGHT + timedelta(days=31)).held
     assert (item[0].place, item[0].what) == ("documents", str(NIGHT))
-    assert plan_places(twin, policy, NIGHT + timedelta(days=29)).held == ()
+    assert plan_places(twin, policy, NIGHT + timedelta(days=30)).held == ()
     with pytest.raises(SettingsError, match="'documents' needs encryption"):
         plan_places(plain, policy, NIGHT)
     (register.folder / "holds.json").unlink()
@@ -330,11 +330,11 @@ def test_nobody_can_read_a_night_whose_key_was_forgotten_and_the_log_says_so(
     with monkeypatch.context() as killed:
         killed.setattr(erasing, "remove_key", killing)
         with pytest.raises(KilledError):
-            apply(twin, policy_of(tmp_path), NIGHT + timedelta(days=30), say)
+            apply(twin, policy_of(tmp_path), NIGHT + timedelta(days=31), say)
     assert Path(twin.night_keys, key_path(NIGHT)).exists()
     with pytest.raises(NightForgottenError):
         place.read(kept)
-    (outcome,) = apply(twin, policy_of(tmp_path), NIGHT + timedelta(days=30), say).outcomes
+    (outcome,) = apply(twin, policy_of(tmp_path), NIGHT + timedelta(days=31), say).outcomes
 
     assert (outcome.request.state, outcome.request.forget_key) == ("done", True)
     assert holding_material(twin, material) == []

@@ -290,7 +290,7 @@ def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_
 
     assert outcome.request.state == "done"
     page = (settings.home / f"reports/{NIGHT}/report.html").read_text()
-    assert f"conversations of {NIGHT} until 2033-11-02 (all calls)" in page
+    assert f"conversations of {NIGHT} until 2033-11-03 (all calls)" in page
     assert (settings.home / "keys/salt").read_text() != salt
     assert checked(deployment).status == 0
     ids = f"('{deployment.conversation}', '{deployment.other}')"
@@ -317,8 +317,8 @@ def test_landing_files_go_in_their_own_time_where_a_signed_cut_has_them(deployme
     settings, path = deployment.settings, tmp_path / "retention.yaml"
     path.write_text("version: 1\nauthority: schedule\nrules: [{name: all, landing: 20 days}]")
     landed = {file.parent.parent.name for file in settings.home.glob(f"landing/*/date={NIGHT}/*")}
-    assert plan(settings, load_policy(path), date(2026, 11, 21)).places.due == ()
-    applied = apply(settings, load_policy(path), date(2026, 11, 22), say)
+    assert plan(settings, load_policy(path), date(2026, 11, 22)).places.due == ()
+    applied = apply(settings, load_policy(path), date(2026, 11, 23), say)
     left = {file.parent.parent.name for file in settings.home.glob(f"landing/*/date={NIGHT}/*")}
     assert applied.places["landing"] > 10
     assert "extraction_receipts" in left < landed
@@ -343,7 +343,7 @@ def test_holds_win_and_the_request_waits(deployment: Deployment) -> None:
     planned = plan(settings, policy, later)
     assert (planned.due, planned.coming) == ((), ())
     assert [(item.conversation_id, "smith" in why) for item, why in planned.held] == [(third, True)]
-    assert plan(settings, policy, NIGHT).coming[0].day == date(2026, 11, 3)
+    assert plan(settings, policy, NIGHT).coming[0].day == date(2026, 11, 4)
     applied = apply(settings, policy, later, say)
     assert (applied.outcomes, len(applied.held)) == ([], 1)
 

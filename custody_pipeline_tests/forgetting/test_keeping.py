@@ -123,15 +123,15 @@ def test_a_damaged_list_of_nights_without_rows_is_named(home: Settings) -> None:
 def test_each_place_has_its_time_and_the_longest_rule_counts(home: Settings) -> None:
     found = plan_places(home, load_policy(home.retention_path), OLD)  # type: ignore[arg-type]
     assert [(str(item.day), item.place, item.what, item.rule) for item in found.coming] == [
-        ("2026-11-07", "spool", "dead", "everything"),
-        ("2026-11-12", "captures", "2026-11-02", "everything"),
-        ("2026-11-22", "snapshot", "2026-11-02", "everything"),
-        ("2026-12-05", "packages", "a" * 32, "everything"),
-        ("2026-12-22", "snapshot", "2026-12-02", "everything"),
-        ("2027-01-31", "captures", "2026-12-02", "claims"),
+        ("2026-11-08", "spool", "dead", "everything"),
+        ("2026-11-13", "captures", "2026-11-02", "everything"),
+        ("2026-11-23", "snapshot", "2026-11-02", "everything"),
+        ("2026-12-06", "packages", "a" * 32, "everything"),
+        ("2026-12-23", "snapshot", "2026-12-02", "everything"),
+        ("2027-02-01", "captures", "2026-12-02", "claims"),
     ]
     assert (found.due, found.held) == ((), ())
-    assert by_day_and_place(found.coming)[1] == (date(2026, 11, 12), "captures of 1 night", "everything")
+    assert by_day_and_place(found.coming)[1] == (date(2026, 11, 13), "captures of 1 night", "everything")
 
 
 def test_captures_that_are_removed_soon_are_told_in_the_alert_of_their_night(home: Settings) -> None:
@@ -139,8 +139,8 @@ def test_captures_that_are_removed_soon_are_told_in_the_alert_of_their_night(hom
     assert [(alert.night, alert.sentence, alert.recoverable_until) for alert in alerts] == [
         (
             OLD,
-            "The captures of this night reach the end of retention (everything) on 2026-11-12.",
-            datetime(2026, 11, 12),
+            "The captures of this night reach the end of retention (everything) on 2026-11-13.",
+            datetime(2026, 11, 13),
         )
     ]
 
@@ -164,7 +164,7 @@ def test_captures_that_lie_under_the_day_after_are_kept_with_their_conversation(
     register = register_of(home, "smith")
     register.folder.mkdir(parents=True, exist_ok=True)
     (register.folder / "holds.json").write_bytes(msgspec.json.encode(Holds({"old": HELD})))
-    due, held = planned(home, date(2027, 1, 31))
+    due, held = planned(home, date(2027, 2, 1))
     assert ("captures", str(NEW)) in held
     assert ("captures", str(NEW)) not in due
 
@@ -206,7 +206,7 @@ def test_a_request_of_the_policy_that_a_lock_holds_does_not_wait(home: Settings)
     path.write_text("version: 1\nauthority: schedule\nrules:\n  - {name: all, keep: 1 month}\n")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("custody_pipeline.forgetting.finder._locks", lambda *_: ["a legal hold on x"])
-        applied = apply(home, load_policy(path), date(2026, 12, 2), say)
+        applied = apply(home, load_policy(path), date(2026, 12, 3), say)
     assert applied.held == ["2026-11-02: not erased, since it is held by a legal hold on x"]
     assert requests_of(home) == []
 
@@ -243,9 +243,9 @@ def test_a_rule_may_ask_for_divisions_and_keeps_what_no_document_tells(home: Set
         "  - {name: d1, keep: 3 years, select: {divisions: [D1]}}\n"
     )
     assert [(item.conversation_id, str(item.day), item.rule) for item in due(home, load_policy(path))] == [
-        ("old", "2028-11-02", "claims"),
-        ("new", "2029-12-02", "d1"),
-        ("x", "2029-12-02", "d1 (not known)"),
+        ("old", "2028-11-03", "claims"),
+        ("new", "2029-12-03", "d1"),
+        ("x", "2029-12-03", "d1 (not known)"),
     ]
 
 

@@ -48,14 +48,16 @@ def test_a_policy_says_how_long(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keep", "day", "after"),
     [
-        (Keep(90, "day"), date(2026, 11, 2), date(2027, 1, 31)),
-        (Keep(1, "month"), date(2027, 1, 31), date(2027, 2, 28)),
-        (Keep(14, "month"), date(2026, 12, 31), date(2028, 2, 29)),
-        (Keep(1, "year"), date(2028, 2, 29), date(2029, 2, 28)),
+        (Keep(90, "day"), date(2026, 11, 2), date(2027, 2, 1)),
+        (Keep(1, "month"), date(2027, 1, 31), date(2027, 3, 1)),
+        (Keep(14, "month"), date(2026, 12, 31), date(2028, 3, 1)),
+        (Keep(1, "year"), date(2028, 2, 29), date(2029, 3, 1)),
         (Keep(99_999, "year"), date(2028, 2, 29), date.max),
     ],
 )
-def test_a_month_without_the_day_ends_with_its_last_one(keep: Keep, day: date, after: date) -> None:
+def test_a_time_ends_with_its_last_day_and_a_month_without_that_day_with_its_own(
+    keep: Keep, day: date, after: date
+) -> None:
     assert keep.after(day) == after
 
 
@@ -121,34 +123,34 @@ def test_the_longest_rule_counts_and_what_no_rule_selects_is_kept(tmp_path: Path
     found = due(settings, load_policy(path))
 
     assert [(item.conversation_id, str(item.day), item.rule) for item in found] == [
-        ("b", "2027-01-31", "screens"),
-        ("a", "2033-11-02", "held calls"),
-        ("e", "2033-11-02", "held calls (not known)"),
-        ("g", "2033-11-02", "held calls (not known)"),
+        ("b", "2027-02-01", "screens"),
+        ("a", "2033-11-03", "held calls"),
+        ("e", "2033-11-03", "held calls (not known)"),
+        ("g", "2033-11-03", "held calls (not known)"),
     ]
     assert by_day(found) == [
-        (date(2027, 1, 31), "screens", 1),
-        (date(2033, 11, 2), "held calls", 1),
-        (date(2033, 11, 2), "held calls (not known)", 2),
+        (date(2027, 2, 1), "screens", 1),
+        (date(2033, 11, 3), "held calls", 1),
+        (date(2033, 11, 3), "held calls (not known)", 2),
     ]
 
     # A night's page says it of the night.
     with duckdb.connect(str(settings.analyst_path), read_only=True) as con:
         assert deadlines(Settings(home=tmp_path, retention_path=path), con, date(2026, 11, 2)) == [
-            "1 conversation of 2026-11-02 until 2027-01-31 (screens)",
-            "1 conversation of 2026-11-02 until 2033-11-02 (held calls)",
-            "2 conversations of 2026-11-02 until 2033-11-02 (held calls (not known))",
+            "1 conversation of 2026-11-02 until 2027-02-01 (screens)",
+            "1 conversation of 2026-11-02 until 2033-11-03 (held calls)",
+            "2 conversations of 2026-11-02 until 2033-11-03 (held calls (not known))",
         ]
         assert deadlines(Settings(home=tmp_path, retention_path=path), con, date(2026, 11, 3)) == []
         assert deadlines(settings, con, date(2026, 11, 2)) == []
 
     # What becomes due within 30 days is an alert of its night.
     settings = Settings(home=tmp_path, retention_path=path)
-    assert removals_near(settings, date(2026, 12, 31)) == []
-    [alert] = removals_near(settings, date(2027, 1, 1)) or []
-    assert (alert.night, alert.recoverable_until) == (date(2026, 11, 2), datetime(2027, 1, 31))
+    assert removals_near(settings, date(2027, 1, 1)) == []
+    [alert] = removals_near(settings, date(2027, 1, 2)) or []
+    assert (alert.night, alert.recoverable_until) == (date(2026, 11, 2), datetime(2027, 2, 1))
     assert alert.sentence == (
-        "1 conversation of this night reaches the end of retention (screens), the first on 2027-01-31."
+        "1 conversation of this night reaches the end of retention (screens), the first on 2027-02-01."
     )
     path.write_text("version: 2")
     assert removals_near(settings, date(2027, 1, 1)) is None
@@ -175,9 +177,9 @@ def test_what_may_be_of_a_rules_kind_of_media_is_kept_by_it_and_not_erased(tmp_p
     rules = "[{name: calls, keep: 7 years, select: {media: [call]}}, {name: rest, keep: 1 month}]"
     path.write_text(f"version: 1\nauthority: x\nrules: {rules}\n")
     assert [(item.conversation_id, str(item.day), item.rule) for item in due(settings, load_policy(path))] == [
-        ("chat", "2026-12-02", "rest"),
-        ("call", "2033-11-02", "calls"),
-        ("lost", "2033-11-02", "calls (not known)"),
+        ("chat", "2026-12-03", "rest"),
+        ("call", "2033-11-03", "calls"),
+        ("lost", "2033-11-03", "calls (not known)"),
     ]
 
 
@@ -201,7 +203,7 @@ def test_a_conversation_whose_agent_queue_or_division_has_no_known_name_is_kept_
         rules = f"[{{name: claims, keep: 7 years, select: {{{kind}: [{named}]}}}}, {{name: rest, keep: 1 month}}]"
         path.write_text(f"version: 1\nauthority: x\nrules: {rules}\n")
         found = due(settings, load_policy(path))
-        assert {item.conversation_id for item in found if item.day == date(2033, 11, 2)} == kept
+        assert {item.conversation_id for item in found if item.day == date(2033, 11, 3)} == kept
         assert len(found) == 3
 
 
