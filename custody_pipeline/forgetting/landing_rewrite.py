@@ -24,6 +24,7 @@ from custody_pipeline.extract.landing_files import RECEIPTS, content_of, errors_
 from custody_pipeline.forgetting.finder import landing_uris, sealed_night
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.sealed import in_scratch
+from custody_pipeline.forgetting.warehouse_rows import Renewed
 from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.night_keys import NightKeys, night_keys_of
 from custody_pipeline.io.objects import ABSENT, error_code, put_file
@@ -53,9 +54,9 @@ class LandingRewrite:
     def _keys(self) -> NightKeys:
         return night_keys_of(self.settings)
 
-    def of_night(self, con: duckdb.DuckDBPyConnection, night: str) -> dict[str, tuple[str, int]]:
-        """Rewrite every landing file of a night that holds these conversations; URI → new digest and size."""
-        renewed: dict[str, tuple[str, int]] = {}
+    def of_night(self, con: duckdb.DuckDBPyConnection, night: str) -> dict[str, Renewed]:
+        """Rewrite every landing file of a night that holds these conversations; URI → what is there now."""
+        renewed: dict[str, Renewed] = {}
         known = dict(landing_files(con, date.fromisoformat(night)))
         there = list(landing_uris(self.settings, self.client, night))
         for uri in dict.fromkeys([*there, *known]):
@@ -92,8 +93,8 @@ class LandingRewrite:
                 return on_this_machine(self.client, str(place / f"{cut.prefix}{landing_path(uri)}"), folder)
         raise FileNotFoundError(uri)
 
-    def _rewritten(self, uri: str, source: Path, target: Path, loaded: str | None) -> tuple[str, int] | None:
-        """New digest and size of a landing file, if it was rewritten, now or by a run that was killed.
+    def _rewritten(self, uri: str, source: Path, target: Path, loaded: str | None) -> Renewed | None:
+        """Place, digest and size of a landing file, if it was rewritten, now or by a run that was killed.
 
         Args:
             source: the file on this machine.
@@ -105,10 +106,12 @@ class LandingRewrite:
             return None
         if not erase_landing(self._ids, uri.rsplit("/", 3)[1], source, target, self._keys):
             if loaded is not None and (now := sha256_of(source)) != loaded:
-                return now, source.stat().st_size
+                return Renewed(uri, now, source.stat().st_size)
             return None
-        made = sha256_of(target), target.stat().st_size
-        self._put(uri, target, made[0])
+        # A home that was moved or copied has receipts that name files of another place, which are not its own.
+        uri = "/".join([self.settings.landing, *uri.rsplit("/", 3)[1:]])
+        made = Renewed(uri, sha256_of(target), target.stat().st_size)
+        self._put(uri, target, made.sha256)
         return made
 
     def _put(self, uri: str, local: Path, sha256: str) -> None:
@@ -127,15 +130,15 @@ class LandingRewrite:
             os.fsync(file.fileno())
         draft.replace(path)
 
-    def _rewrite_receipt(self, uri: str, renewed: dict[str, tuple[str, int]]) -> None:
+    def _rewrite_receipt(self, uri: str, renewed: dict[str, Renewed]) -> None:
         """Make the landed receipt name the rewritten files, because a lost warehouse is made again from it."""
         with in_scratch(self.settings) as folder, errors_that_name(uri):
             (line,) = read_lines(on_this_machine(self.client, uri, Path(folder)))
             told = orjson.loads(content_of(line))
             changed = False
             for file in told["landing_files"]:
-                if file["uri"] in renewed and file["sha256"] != renewed[file["uri"]][0]:
-                    file["sha256"], file["bytes"] = renewed[file["uri"]]
+                if file["uri"] in renewed and file["sha256"] != renewed[file["uri"]].sha256:
+                    file["uri"], file["sha256"], file["bytes"] = renewed[file["uri"]]
                     changed = True
             if not changed:
                 return

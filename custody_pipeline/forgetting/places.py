@@ -286,7 +286,8 @@ def _in_stream(opened: IO[bytes] | gzip.GzipFile, ids: Set[str]) -> bool | None:
         while chunk := stream.read(_CHUNK):
             if not before and chunk.startswith(_PACKED):
                 return None
-            if names_any(ids, before + chunk):
+            text = before + chunk
+            if names_any(ids, text, text.replace(b"\0", b"")):  # the latter: UTF-16 and UTF-32
                 return True
             before = chunk[-_OVERLAP:]
     return False

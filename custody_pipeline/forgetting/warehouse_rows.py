@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from datetime import date
+from typing import NamedTuple
 
 import duckdb
 
@@ -124,17 +125,22 @@ def delete_rows(con: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> None:
             con.execute(f"DELETE FROM {table} WHERE {condition}")
 
 
-def rename_digests(con: duckdb.DuckDBPyConnection, night: date, renewed: dict[str, tuple[str, int]]) -> None:
-    """Make the night's receipts name rewritten landing files. `renewed`: URI → SHA-256 and bytes."""
+class Renewed(NamedTuple):
+    """A rewritten landing file: its URI, SHA-256 and bytes."""
+
+    uri: str
+    sha256: str
+    size: int
+
+
+def rename_digests(con: duckdb.DuckDBPyConnection, night: date, renewed: dict[str, Renewed]) -> None:
+    """Make the night's receipts name rewritten landing files. `renewed`: by the URI before."""
     if not renewed:
         return
     con.execute(
         """
-        UPDATE raw.extraction_receipts SET landing_files = list_transform(landing_files, lambda file: CASE
-            WHEN map_contains($renewed, file.uri)
-                THEN {'uri': file.uri, 'sha256': $renewed[file.uri].sha256, 'bytes': $renewed[file.uri].size}
-            ELSE file
-        END)
+        UPDATE raw.extraction_receipts
+        SET landing_files = list_transform(landing_files, lambda file: coalesce($renewed[file.uri], file))
         WHERE partition_date = $night
             AND len(list_filter(landing_files, lambda file: map_contains($renewed, file.uri))) > 0
         """.replace("$renewed", _map_of(renewed)),
@@ -142,10 +148,13 @@ def rename_digests(con: duckdb.DuckDBPyConnection, night: date, renewed: dict[st
     )
 
 
-def _map_of(renewed: dict[str, tuple[str, int]]) -> str:
+def _map_of(renewed: dict[str, Renewed]) -> str:
     """A map as SQL; URIs and digests are quoted."""
-    values = (f"{{'sha256': {literal(sha256)}, 'size': {size}::BIGINT}}" for sha256, size in renewed.values())
-    return f"MAP {{{', '.join(f'{literal(uri)}: {value}' for uri, value in zip(renewed, values, strict=True))}}}"
+    values = (
+        f"{literal(before)}: {{'uri': {literal(uri)}, 'sha256': {literal(sha256)}, 'bytes': {size}::BIGINT}}"
+        for before, (uri, sha256, size) in renewed.items()
+    )
+    return f"MAP {{{', '.join(values)}}}"
 
 
 def compact(settings: Settings) -> None:

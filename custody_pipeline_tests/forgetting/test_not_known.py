@@ -22,13 +22,15 @@ from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
+from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.genesys import Answer, GenesysClient
 from custody_pipeline.extract.genesys_errors import UnexpectedAnswer
-from custody_pipeline.extract.landing_files import LandingError
+from custody_pipeline.extract.landing_files import Folder, LandingError, LandingWriter
 from custody_pipeline.forgetting.finder import _conversations, holders, left_by_seals
 from custody_pipeline.forgetting.landing_rewrite import LandingRewrite
 from custody_pipeline.forgetting.object_versions import Version, holds_on
 from custody_pipeline.forgetting.places import files_naming, remove_files
+from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.matters.holds import protected
 from custody_pipeline.matters.id_list import IdList
@@ -186,6 +188,7 @@ def test_files_of_the_home_are_searched_unpacked_and_those_that_cannot_be_are_na
     with zipfile.ZipFile(tmp_path / "sheets/gaps.xlsx", "w", zipfile.ZIP_DEFLATED) as book:
         book.writestr("xl/sheet1.xml", naming * 100)
     (tmp_path / "notes.txt.gz").write_bytes(gzip.compress(naming.encode()))
+    (tmp_path / "wide.csv").write_text(naming, "utf-16")
     (tmp_path / "other.txt").write_text("about nobody")
     Path(os.fsdecode(bytes(tmp_path) + b"/n\xf6te.txt")).write_text(naming)
     (tmp_path / "cut-off.gz").write_bytes(gzip.compress(naming.encode())[:-12])
@@ -212,7 +215,7 @@ def test_files_of_the_home_are_searched_unpacked_and_those_that_cannot_be_are_na
         "cut-off.gz", "no.zip", "old-copy.duckdb", "packed.bz2", "packed.xz", "secret.zip", "twice.zip",
     }  # fmt: skip
     assert {name for name, note in places.items() if note.startswith("not made by")} == {
-        "notes.txt.gz", "mine.parquet", "other-columns.parquet", r"n\udcf6te.txt",
+        "notes.txt.gz", "mine.parquet", "other-columns.parquet", r"n\udcf6te.txt", "wide.csv",
     }  # fmt: skip
     assert places["gaps.xlsx"] == ""
     assert "other.txt" not in places
@@ -236,6 +239,23 @@ def test_what_a_killed_seal_staged_goes_once_no_seal_can_be_under_way(
     settings = Settings(home=tmp_path, publish_url="s3://dataset/prod")
     found = left_by_seals(settings, cast("S3Client", None), versions, NOW)
     assert found == ([wanted], {f"s3://dataset/prod/sealing/{new}/"})
+
+
+def test_a_copied_home_rewrites_no_landing_file_of_the_home_that_it_was_copied_from(tmp_path: Path) -> None:
+    """The receipts of the copy name the files of the original."""
+    original, copy = (Folder(str(tmp_path / name / "landing")) for name in ("original", "copy"))
+    for place in (original, copy):
+        with LandingWriter(place, "conversations", NOW.date(), "load") as writer:
+            writer.add({"conversation_id": CONVERSATION}, "u", datetime(2026, 11, 3), document(b"{}"))
+    (file,) = (tmp_path / "original").rglob("*.gz")
+    before = file.read_bytes()
+    request = Request("0" * 32, "2026-11-28T00:00:00Z", "me", "", "", (), (CONVERSATION,), (), ("2026-11-02",))
+    rewriting = LandingRewrite(Settings(home=tmp_path / "copy"), cast("S3Client", None), request)
+    made = rewriting._rewritten(str(file), file, tmp_path / "new", None)
+    assert made is not None
+    assert file.read_bytes() == before
+    assert Path(made.uri) == tmp_path / "copy" / file.relative_to(tmp_path / "original")
+    assert sha256_of(Path(made.uri)) == made.sha256
 
 
 @pytest.mark.parametrize("resource", ["conversations", "extraction_receipts"])
