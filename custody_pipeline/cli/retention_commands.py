@@ -53,6 +53,7 @@ def _day(on: datetime | None) -> date:
 
 
 @retention_commands.command("show")
+@with_servers_of_demo
 def show(on: Day = None, as_json: Json = False) -> None:
     """Show what is due, what is held and by whom, and what becomes due on which day. Nothing is removed."""
     from custody_pipeline.forgetting.due import plan

@@ -8,10 +8,10 @@ last may be shorter. Each is encrypted with AES-256-GCM (NIST SP 800-38D), 16 by
 
     seven zero bytes | number of the piece, from 0 (4 bytes, big-endian) | 1 for the last piece, else 0
 
-and with the header as additional data: the STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár, 2015), as in
-Tink's streaming AEAD. A reader gets nothing of a piece before it is checked. A file that was cut short, put together
-from others or altered in any byte is refused. The commitment makes sure that no second key opens the file to other
-content: GCM alone does not ensure that.
+and with the header as additional data, followed by the document's key if it is of the capture place. That is the STREAM
+construction (Hoang, Reyhanitabar, Rogaway, Vizár, 2015), as in Tink's streaming AEAD. A reader gets nothing of a piece
+before it is checked. A file that was cut short, put together from others or altered in any byte is refused. The
+commitment makes sure that no second key opens the file to other content: GCM alone does not ensure that.
 
 Belongs here: the format. Does not: keys (night_keys.py).
 """

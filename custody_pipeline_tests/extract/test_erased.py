@@ -44,8 +44,8 @@ def test_an_id_is_named_as_a_word_in_any_case(many: int) -> None:
     assert not names_any(frozenset(), GONE.encode())
     assert names_any({"odd id/7"} | ids, b'{"id": "ODD ID/7"}')
     # An id that is a word must not name what only has the word in a longer one.
-    for text in (b"conversation_id", b"my-conversation", b"conversations"):
-        assert not names_any({"conversation"} | ids, text)
+    for longer in (b"conversation_id", b"my-conversation", b"conversations"):
+        assert not names_any({"conversation"} | ids, longer)
     assert without_erased({"key"} | ids, "captures", {"key": "x"}, "u", b"{}") == b"{}"
 
 
