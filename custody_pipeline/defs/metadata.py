@@ -16,6 +16,7 @@ import dagster as dg
 from custody_pipeline.analysis import statuses_by_night
 from custody_pipeline.io.escaping import escaped
 from custody_pipeline.models.mapping_file import RESERVED_COLUMNS
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import rows_of
 
 if TYPE_CHECKING:
@@ -105,43 +106,16 @@ def cost(seconds: float, rows: int) -> dict[str, int | float]:
     return {"seconds": round(seconds, 3)} | ({"ms per 1,000 rows": round(1e6 * seconds / rows, 1)} if rows else {})
 
 
-# Numbers of a night that Dagster plots over its partitions, by table.
-_NUMBERS = {
-    "custody.nights": """
-        SELECT recordings, complete, gaps, excluded, recoverable, unexplained,
-            round(100.0 * complete / nullif(recordings, 0), 2) AS "complete %"
-        FROM custody.nights WHERE partition_date = $night
-    """,
-    "custody.chain_of_custody": """
-        SELECT count(*) FILTER (custody_status = 'complete') AS complete,
-            count(*) FILTER (custody_status = 'gap') AS "with gaps",
-            count(media_sha256) AS "with a digest",
-            round(100.0 * count(*) FILTER (custom_data_state = 'present') / nullif(count(*), 0), 2) AS "tags present %"
-        FROM custody.chain_of_custody WHERE partition_date = $night
-    """,
-    "custody.gaps": """
-        SELECT count(*) FILTER (severity = 'error') AS errors, count(*) FILTER (severity = 'warning') AS warnings,
-            count(*) FILTER (severity = 'info') AS infos, count(*) FILTER (recoverable <> 'no') AS recoverable
-        FROM custody.gaps WHERE partition_date = $night
-    """,
-    "custody.reconciliation": """
-        SELECT sum(unexplained)::BIGINT AS unexplained,
-            max(expected) FILTER (source = 'recordings')::BIGINT AS expected,
-            max(present) FILTER (source = 'recordings')::BIGINT AS present,
-            max(explained) FILTER (source = 'recordings')::BIGINT AS explained
-        FROM custody.reconciliation WHERE partition_date = $night
-    """,
-    "custody.tag_quality": """
-        SELECT round(100.0 * sum(present) FILTER (required) / nullif(sum(expected) FILTER (required), 0), 2)
-            AS "required tags present %"
-        FROM custody.tag_quality WHERE partition_date = $night
-    """,
-}
-
-
 def night_numbers(con: duckdb.DuckDBPyConnection, table: str, night: date) -> dict[str, int | float]:
-    """The night's numbers of a table, by name; missing numbers are left out."""
-    rows = rows_of(con, _NUMBERS[table], {"night": night}) if table in _NUMBERS else []
+    """Numbers of a table that Dagster plots over its nights, by name; missing numbers are left out."""
+    asked = {
+        "custody.nights": query("numbers/nights"),
+        "custody.chain_of_custody": query("numbers/chain_of_custody"),
+        "custody.gaps": query("numbers/gaps"),
+        "custody.reconciliation": query("numbers/reconciliation"),
+        "custody.tag_quality": query("numbers/tag_quality"),
+    }
+    rows = rows_of(con, asked[table], {"night": night}) if table in asked else []
     return {name: value for row in rows for name, value in row.items() if value is not None}
 
 
@@ -259,18 +233,7 @@ def completeness_plot(con: duckdb.DuckDBPyConnection, nights: int = 60) -> dg.Ma
 def nights_by_state(con: duckdb.DuckDBPyConnection, nights: int = 60) -> dict[str, Any]:
     """The number of nights by state, and the nights that are not final, newest first."""
     counts = con.execute("SELECT state, count(*) FROM custody.nights GROUP BY ALL ORDER BY ALL").fetchall()
-    pending = con.execute(
-        """
-        SELECT COLUMNS([
-            'partition_date', 'state', 'watermark', 'collected_at', 'recordings', 'complete', 'gaps', 'recoverable'
-        ])::VARCHAR
-        FROM custody.nights
-        WHERE state <> 'final'
-        ORDER BY custody.nights.partition_date DESC
-        LIMIT $nights
-        """,
-        {"nights": nights},
-    )
+    pending = con.execute(query("nights/not_final"), {"nights": nights})
     names = [column[0] for column in pending.description]
     records = [{name: value or "" for name, value in zip(names, row, strict=True)} for row in pending.fetchall()]
     return {

@@ -37,7 +37,7 @@ from custody_pipeline.warehouse.snapshot import (
     nights_left_out,
     refuse_other_writes,
 )
-from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
+from custody_pipeline.warehouse.sql_files import SQL_DIR, query, read_model
 from custody_pipeline.warehouse.sql_text import literal, table_columns, transaction
 
 if TYPE_CHECKING:
@@ -166,17 +166,8 @@ def _create_view(con: duckdb.DuckDBPyConnection, place: S3Location, table: str) 
     Nights with the same columns are read together: DuckDB then opens only one file to learn the columns.
     """
     groups: dict[str, list[str]] = {}
-    for night, revision, columns in con.execute(
-        """
-        SELECT partition_date, revision, string_agg(column_name || ' ' || data_type, ', ' ORDER BY column_name)
-        FROM raw.published_columns
-        SEMI JOIN (FROM raw.publications, LATERAL (SELECT unnest(files) AS file) WHERE file.table_name = $table) AS f
-            USING (partition_date, revision)
-        WHERE table_name = $table
-        GROUP BY ALL ORDER BY ALL
-        """,
-        {"table": table},
-    ).fetchall():
+    found = con.execute(query("fleet/columns_of_nights"), {"table": table}).fetchall()
+    for night, revision, columns in found:
         at = place / f"{cut_prefix(night.isoformat(), revision)}data/{table}.parquet"
         groups.setdefault(columns, []).append(str(at))
     if not groups:

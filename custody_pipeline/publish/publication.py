@@ -48,6 +48,7 @@ from custody_pipeline.publish.tables import ExportedFile
 from custody_pipeline.warehouse.bookkeeping import append_published_columns, append_row_versions, count_rows_as_next
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES, night_content_sha256
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts, next_position
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import transaction
 
 if TYPE_CHECKING:
@@ -181,13 +182,7 @@ class _Run:
             revision += 1
 
     def _newest(self) -> Publication | None:
-        row = self.con.execute(
-            """
-            SELECT revision, content_sha256, completeness, files FROM raw.publications
-            WHERE partition_date = $night ORDER BY revision DESC, published_at DESC LIMIT 1
-            """,
-            {"night": self.night},
-        ).fetchone()
+        row = self.con.execute(query("publish/newest_revision"), {"night": self.night}).fetchone()
         if row is None:
             return None
         files = tuple(PublishedFile(**file) for file in row[3])

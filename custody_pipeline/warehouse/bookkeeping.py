@@ -13,6 +13,7 @@ import duckdb
 from custody_pipeline.warehouse.content_hash import PUBLISHED_TABLES
 from custody_pipeline.warehouse.erasures import create_erasures
 from custody_pipeline.warehouse.ledger import create_acts
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import create_table
 
 FIXITY_COLUMNS = {
@@ -80,13 +81,7 @@ def append_row_versions(con: duckdb.DuckDBPyConnection, night: date, *, revision
         The number of these rows.
     """
     inserted = con.execute(
-        """
-        INSERT INTO raw.row_versions BY NAME
-        SELECT partition_date, conversation_id, recording_id, row_sha256, revision
-        FROM custody.chain_of_custody
-        WHERE partition_date = $night AND revision = $revision
-        ORDER BY conversation_id, recording_id
-        """,
+        f"INSERT INTO raw.row_versions BY NAME {query('publish/rows_of_revision')}",
         {"night": night, "revision": revision},
     ).fetchone()
     return int(inserted[0]) if inserted else 0
@@ -102,11 +97,6 @@ def append_published_columns(
         published_at: when (UTC, without a zone).
     """
     con.execute(
-        """
-        INSERT INTO raw.published_columns
-        SELECT $night, $revision::INTEGER, $published_at::TIMESTAMP, table_name, column_name, data_type
-        FROM duckdb_columns()
-        WHERE database_name = current_database() AND schema_name = 'custody' AND list_contains($tables, table_name)
-        """,
+        f"INSERT INTO raw.published_columns BY NAME {query('publish/columns_of_revision')}",
         {"night": night, "revision": revision, "published_at": published_at, "tables": list(PUBLISHED_TABLES)},
     )

@@ -91,13 +91,6 @@ def mark_nights(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
             {"failed": failed},
         )
         con.execute(
-            """
-            INSERT INTO custody.nights BY NAME
-            SELECT night AS partition_date, if(list_contains($failed::DATE[], night), 'failed', 'missing') AS state,
-                0 AS recordings, 0 AS complete, 0 AS gaps, 0 AS excluded, 0 AS recoverable, 0 AS unexplained,
-                'not_established' AS completeness
-            FROM unnest($failed::DATE[] || $missing::DATE[]) AS nights (night)
-            WHERE night NOT IN (SELECT partition_date FROM custody.nights)
-            """,
+            f"INSERT INTO custody.nights BY NAME {query('nights/without_a_row')}",
             {"failed": failed, "missing": missing},
         )
