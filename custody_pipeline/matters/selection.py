@@ -139,7 +139,7 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: boo
     sql = f"""
         SELECT partition_date, conversation_id, recording_id,
             CASE WHEN lower(media_subtype) = 'screen' THEN 'screen'
-                ELSE replace(lower(coalesce(media_type, '')), 'audio', 'call') END,
+                ELSE replace(replace(lower(coalesce(media_type, '')), 'audio', 'call'), 'messaging', 'message') END,
             media_sha256, object_uri, sidecar_uri, coalesce(row_sha256, ''), coalesce(custody_status, ''),
             coalesce(gap_reasons, [])
         FROM ({rows})

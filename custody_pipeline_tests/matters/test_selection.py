@@ -104,10 +104,12 @@ def test_an_agent_is_found_by_an_earlier_name_and_keeps_one_that_the_newest_nigh
 @pytest.mark.parametrize(
     ("unknown_kinds", "media", "recordings"),
     [
-        (True, "call", ["audio", "session:s1"]),
-        (True, "screen", ["screen:p1", "session:s1"]),
+        (True, "call", ["audio", "session:s1", "other"]),
+        (True, "message", ["session:s1", "sent", "other"]),
+        (True, "screen", ["screen:p1", "session:s1", "other"]),
         # A retention rule erases only what is known to be of its kind.
         (False, "call", ["audio"]),
+        (False, "message", ["sent"]),
         (False, "screen", []),
     ],
 )
@@ -125,7 +127,7 @@ def test_a_matter_finds_lost_recordings_of_an_unknown_kind(
                 '' AS conversation_sha256, []::VARCHAR[] AS gap_reasons
             FROM (
                 VALUES ('audio', 'Call', 'Trunk'), ('email', 'Email', NULL), ('screen:p1', NULL, NULL),
-                    ('session:s1', NULL, NULL)
+                    ('session:s1', NULL, NULL), ('sent', 'messaging', NULL), ('other', 'Hologram', NULL)
             ) AS r (recording_id, media_type, media_subtype)
             """
         )

@@ -408,9 +408,24 @@ def a_screen_by_its_sidecar(night: Night) -> None:
     night.sidecar().update(media_type="Screen", media_subtype=None)
 
 
-@pytest.mark.parametrize("given", [a_snippet_by_metadata, a_snippet_by_its_sidecar, a_screen_by_its_sidecar])
+def a_message_by_metadata(night: Night) -> None:
+    # The vendor's words: "message" at RecordingMetadata.media, "messaging" at Recording.media.
+    night.metadata("c1", {"recording_id": "r1", "media": "messaging", "media_subtype": None})
+
+
+def a_screen_orphan(night: Night) -> None:
+    empty_the_bucket(night)
+    night.rows["orphan_recordings"].append(
+        {"orphan_id": "o1", "conversation_id": "c1", "recording_id": "r1", "media_type": "SCREEN"}
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [a_snippet_by_metadata, a_snippet_by_its_sidecar, a_screen_by_its_sidecar, a_message_by_metadata, a_screen_orphan],
+)
 @together
-def test_neither_a_snippet_nor_a_screen_stands_for_lost_audio(night: Night, given: Callable[[Night], None]) -> Parts:
+def test_no_recording_of_another_kind_stands_for_lost_audio(night: Night, given: Callable[[Night], None]) -> Parts:
     night.call()
     given(night)
     yield

@@ -2,6 +2,6 @@
 CREATE OR REPLACE TEMP MACRO stated_kind(media, media_subtype) AS
     CASE
         WHEN 'screen' IN (lower(media), lower(media_subtype)) THEN 'screen'
-        WHEN lower(media) IN ('chat', 'email', 'message') THEN 'interaction'
+        WHEN lower(media) IN ('chat', 'email', 'message', 'messaging') THEN 'interaction'
         WHEN lower(media_subtype) = 'snippet' THEN 'snippet'
     END

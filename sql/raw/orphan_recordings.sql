@@ -13,7 +13,7 @@
 -- column orphan_id: orphan
 -- column conversation_id: conversation, once the orphan is recovered
 -- column recording_id: recording, once the orphan is recovered
--- column media_type: Call, Chat, Email, Message, Screen
+-- column media_type: CALL, CHAT, EMAIL or SCREEN
 -- column provider: providerType
 -- column orphan_status: NO_CONVERSATION, UNKNOWN_CONVERSATION, CONVERSATION_NOT_COMPLETE and so on
 -- column created_time: when the platform found the orphan (UTC)

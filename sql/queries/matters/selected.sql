@@ -29,11 +29,12 @@ WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(r
     AND (len($queues::VARCHAR[]) = 0 OR list_has_any(
         list_transform(coalesce(queue_ids, []) || coalesce(queue_names, []), lambda queue: lower(queue)), $queues
     ) OR ($or_unread AND (is_unread OR len(queue_ids) > len(queue_names))))  -- a queue whose name the client may not see
-    -- With `$unknown_kinds`, also recordings whose kind nothing tells: what is missing has no document.
+    -- With `$unknown_kinds`, also recordings whose kind nothing tells (what is missing has no document), or no known word.
     AND (len($media::VARCHAR[]) = 0 OR coalesce(list_contains($media, CASE
         WHEN lower(media_subtype) = 'screen' OR ($unknown_kinds AND starts_with(recording_id, 'screen:')) THEN 'screen'
-        ELSE lower(media_type)
-    END), $unknown_kinds AND media_type IS NULL))
+        WHEN lower(media_type) IN ('audio', 'call', 'callback', 'chat', 'email', 'message', 'messaging', 'screen')
+            THEN replace(lower(media_type), 'messaging', 'message')
+    END), $unknown_kinds))
     AND (len($whole::VARCHAR[]) + len($ends::VARCHAR[]) = 0 OR ($or_unread AND is_unread)
         OR list_has_any(called_digits, $whole) OR len(list_filter(
             $ends, lambda digits: suffix(called_digits[1], digits) OR suffix(called_digits[2], digits)

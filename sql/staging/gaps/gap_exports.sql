@@ -128,7 +128,7 @@ without_session AS (
         coalesce(stated_kind(media_type, media_subtype) = 'screen', false) AS is_screen
     FROM staging.recordings
     WHERE session_id IS NULL AND NOT in_sessions AND NOT in_captures
-        AND coalesce(lower(media_type) NOT IN ('chat', 'email', 'message'), true)
+        AND stated_kind(media_type, media_subtype) IS DISTINCT FROM 'interaction'
     GROUP BY ALL
 ),
 

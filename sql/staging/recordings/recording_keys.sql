@@ -64,6 +64,7 @@ with_kind AS (
             CASE WHEN m.media IS NOT NULL THEN 'audio' END,
             stated_kind(d.media_type, d.media_subtype),
             kind_of_extension(lower(regexp_extract(o.object_uri, '\.(\w+)$', 1))),
+            n.kind,
             'audio'
         ) AS kind
     FROM staging.named_recordings AS r
@@ -77,6 +78,12 @@ with_kind AS (
     LEFT JOIN staging.sidecar_objects AS d
         ON d.partition_date = r.partition_date AND d.conversation_id = r.conversation_id
         AND d.recording_id = r.recording_id AND NOT d.disagrees
+    LEFT JOIN (
+        SELECT partition_date, recording_id, max(stated_kind(media_type, NULL)) AS kind
+        FROM staging.orphan_recordings
+        WHERE is_current
+        GROUP BY partition_date, recording_id
+    ) AS n ON n.partition_date = r.partition_date AND n.recording_id = r.recording_id
 ),
 
 with_session AS (

@@ -12,6 +12,7 @@
 -- column orphan_id: orphan
 -- column conversation_id: conversation; of an entry without one, the one that the night's sources know for the recording
 -- column recording_id: recording
+-- column media_type: CALL, CHAT, EMAIL or SCREEN
 -- column created_time: when the platform found the orphan (UTC)
 -- column start_text: start of the recording, as written
 SELECT
@@ -26,6 +27,7 @@ SELECT
     d.orphan_id,
     coalesce(d.conversation_id, c.conversation_id) AS conversation_id,
     d.recording_id,
+    d.media_type,
     d.created_time,
     d.start_time AS start_text
 FROM raw.orphan_recordings AS d
