@@ -10,6 +10,7 @@ content.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mypy_boto3_s3 import S3Client
-    from obstore import GetOptions, GetResult
+    from obstore import GetResult
 
     from custody_pipeline.settings import Settings
 
@@ -123,7 +124,7 @@ class ObjectReader:
         """The object's bytes as they arrive; if they end too early, the failure comes last."""
         size = 0
         try:
-            result = self._get(key, version_id)
+            result = self._get(key, version_id, listed)
             if listed and listed.was_replaced_by(result.meta["e_tag"], result.meta["last_modified"]):
                 uri = f"s3://{self._bucket}/{key}"
                 yield FetchFailure(
@@ -149,10 +150,17 @@ class ObjectReader:
             return self._failure("probe", key, None, error)
         return None
 
-    def _get(self, key: str, version_id: str | None) -> GetResult:
-        # An unversioned bucket lists the version "null", which not every server accepts in a request.
-        options: GetOptions = {"version": version_id} if version_id not in {None, "null"} else {}
-        return obstore.get(self._store, key, options=options)
+    def _get(self, key: str, version_id: str | None, listed: Listed | None = None) -> GetResult:
+        if version_id is None:
+            return obstore.get(self._store, key)
+        # What was put without versioning has the version "null", which not every server accepts in a request. If the
+        # bucket keeps versions since then, the key may have a newer version, or a delete marker.
+        if version_id == "null":
+            with suppress(NotFoundError, FileNotFoundError):
+                found = obstore.get(self._store, key)
+                if not (listed and listed.was_replaced_by(found.meta["e_tag"], found.meta["last_modified"])):
+                    return found
+        return obstore.get(self._store, key, options={"version": version_id})
 
     def _failure(self, resource: str, key: str, version_id: str | None, error: Exception) -> FetchFailure:
         uri = f"s3://{self._bucket}/{key}"

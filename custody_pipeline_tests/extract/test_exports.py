@@ -19,7 +19,7 @@ from duckdb import DuckDBPyConnection
 from obstore.exceptions import PermissionDeniedError
 
 from custody_pipeline.capture.night_captures import collect_captures
-from custody_pipeline.extract import export_listing, exports
+from custody_pipeline.extract import export_listing, export_objects, exports
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.export_keys import parse_key
 from custody_pipeline.extract.export_objects import ObjectReader
@@ -155,6 +155,28 @@ def test_a_bucket_without_versioning_is_read_all_the_same(
     assert objects(con, "is_latest, object_bytes") == [(True, 5)]
     assert con.execute("SELECT sha256 FROM raw.media_digests").fetchall() == [(hashlib.sha256(b"audio").hexdigest(),)]
     assert (landing.state, str(landing.detail)[:31]) == ("complete", "versioning of the bucket is off")
+
+
+@pytest.mark.parametrize("bucket", [False], indirect=True)
+@pytest.mark.parametrize("then", [lambda item: item.put(Body=b"again"), lambda item: item.delete()])
+def test_what_was_put_before_versioning_is_hashed_under_its_own_version(
+    bucket: Any,
+    con: DuckDBPyConnection,
+    collector: NewCollector,
+    monkeypatch: pytest.MonkeyPatch,
+    then: Callable[[Any], object],
+) -> None:
+    monkeypatch.setattr(export_objects, "_SECOND", timedelta())  # the second write is of the same second
+    item = bucket.Object(f"{HOUR}/conversation_id={C1}/{R1}.opus")
+    item.put(Body=b"audio")
+    bucket.Versioning().enable()
+    then(item)
+    with collector() as made:
+        load(con, collect_exports(made))
+        load(con, landings := collect_media(made, {}, media_objects(con, NIGHT)))
+    found = con.execute("SELECT sha256 FROM raw.media_digests WHERE version_id = 'null'").fetchall()
+    assert found == [(hashlib.sha256(b"audio").hexdigest(),)]
+    assert landings[0].state == "complete"
 
 
 REFUSED = "older versions were not shown"
