@@ -13,7 +13,6 @@ from custody_pipeline.extract.receipts import Landing
 LISTINGS = {
     "published_scripts": "/api/v2/scripts/published",
     "queues": "/api/v2/routing/queues",
-    # The API lists only divisions that the client's roles cover; others are silently missing.
     "divisions": "/api/v2/authorization/divisions",
     "users": "/api/v2/users",
 }

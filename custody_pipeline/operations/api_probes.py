@@ -5,9 +5,10 @@ Belongs here: requests to Genesys Cloud that change nothing. Does not: the bucke
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 
+from custody_pipeline.extract.documents import id_of, readable_value_of, text_of
 from custody_pipeline.extract.gdpr_requests import REQUESTS
 from custody_pipeline.extract.genesys import GenesysClient, entities_of
 from custody_pipeline.extract.genesys_errors import Forbidden, GenesysError
@@ -23,6 +24,10 @@ _PERMISSIONS = {
     "/api/v2/routing/queues": "routing:queue:view",
     "/api/v2/scripts/published": "scripts:publishedScript:view",
 }
+# The organisation's divisions, whoever asks; and those in which the client has a permission.
+_DIVISIONS = "/api/v2/authorization/divisions"
+_PERMITTED = "/api/v2/authorization/divisionspermitted/paged/me"
+_BY_DIVISION = ("analytics:conversationDetail:view", "recording:recording:view")
 
 
 def organization(settings: Settings) -> Iterator[Line]:
@@ -80,14 +85,28 @@ def _list_of_recordings(client: GenesysClient, pages: int) -> Line:
 
 
 def _divisions(client: GenesysClient) -> Line:
+    """Whether the client's roles cover every division: the vendor's lists leave out what they do not cover."""
+    check, advice = "divisions", "Give the client's role every division whose calls must be produced."
     try:
-        names = [
-            str(item.get("name"))
-            for page in client.pages("/api/v2/authorization/divisions", pageSize=100)
-            for item in page.json().get("entities", [])
-        ]
+        names = {id_of(one, "id"): text_of(one, "name") for one in client.entities(_DIVISIONS, pageSize=100)}
     except GenesysError as error:
-        advice = "Grant authorization:division:view to see which divisions count."
-        return Line("divisions", "warning", str(error), advice)
-    advice = "" if names else "Give the client's role every division whose calls must be produced."
-    return Line("divisions", "ok" if names else "not ok", f"sees {len(names)}: {', '.join(names[:8])}", advice)
+        return Line(check, "warning", str(error), "Grant authorization:division:view to see which divisions count.")
+    told = ", ".join(str(name) for name in list(names.values())[:8])
+    try:
+        covered = [_covered(client, permission, names.keys()) for permission in _BY_DIVISION]
+    except GenesysError as error:
+        return Line(check, "warning", f"{len(names)}: {told}. Which of them count is not known: {error.told}", advice)
+    missing = ", ".join(str(name) for one, name in names.items() if not all(one in found for found in covered))
+    if missing or not names:
+        return Line(check, "warning", f"the client's roles do not cover: {missing or 'any'}", advice)
+    return Line(check, "ok", f"all {len(names)}: {told}")
+
+
+def _covered(client: GenesysClient, permission: str, every: Set[str | None]) -> Set[str | None]:
+    """The divisions in which the client has a permission."""
+    found: set[str | None] = set()
+    for page in client.pages(_PERMITTED, permission=permission, pageSize=100):
+        if readable_value_of(page.body, "allDivsPermitted") is True:
+            return every
+        found |= {id_of(one, "id") for one in entities_of(page)}
+    return found

@@ -26,6 +26,7 @@ from custody_pipeline.simulator.structure import (
     ORGANIZATION_NAME,
     PUBLISHED_SCRIPTS,
     QUEUES,
+    RESTRICTED_DIVISION,
     Division,
     PublishedScript,
     Queue,
@@ -63,6 +64,7 @@ class PlatformRoutes:
             Route("/api/v2/scripts/published/{script_id}", self._script, methods=["GET"]),
             Route("/api/v2/routing/queues", self._queues, methods=["GET"]),
             Route("/api/v2/authorization/divisions", self._divisions, methods=["GET"]),
+            Route("/api/v2/authorization/divisionspermitted/paged/me", self._permitted_divisions, methods=["GET"]),
             Route("/api/v2/users", self._users, methods=["GET"]),
             Route("/api/v2/flows/export/jobs", self._export_flows, methods=["POST"]),
             Route("/api/v2/flows/export/jobs/{job_id}", self._flow_export, methods=["GET"]),
@@ -131,7 +133,13 @@ class PlatformRoutes:
         return json_response(page_of(request, QUEUES, _queue_document))
 
     async def _divisions(self, request: Request) -> Response:
-        return json_response(page_of(request, DIVISIONS, _division_document))
+        """Every division of the organisation, also those that the client's roles do not cover."""
+        return json_response(page_of(request, (*DIVISIONS, RESTRICTED_DIVISION), _division_document))
+
+    async def _permitted_divisions(self, request: Request) -> Response:
+        if not request.query_params.get("permission"):
+            raise ApiError(400, "bad.request", "permission must be set.")
+        return json_response(page_of(request, DIVISIONS, _division_document) | {"allDivsPermitted": False})
 
     async def _users(self, request: Request) -> Response:
         state = request.query_params.get("state", "active")

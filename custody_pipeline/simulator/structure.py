@@ -52,7 +52,7 @@ class PublishedScript:
 HOME_DIVISION = Division("d1710000-0000-4000-8000-000000000001", "Home", home=True)
 LITIGATION_DIVISION = Division("d1710000-0000-4000-8000-000000000002", "Litigation")
 
-# Not visible to the demo's client: absent from its list of divisions.
+# The roles of the demo's client do not cover it: its calls are refused, and absent from every list.
 RESTRICTED_DIVISION = Division("d1710000-0000-4000-8000-000000000003", "Restricted")
 DIVISIONS = (HOME_DIVISION, LITIGATION_DIVISION)
 

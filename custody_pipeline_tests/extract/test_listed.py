@@ -10,6 +10,7 @@ import pytest
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.recordings import RETENTION, collect_listed
 from custody_pipeline.load.pipeline import load
+from custody_pipeline.operations.api_probes import organization
 from custody_pipeline.operations.doctor import examine
 from custody_pipeline_tests.extract.conftest import Api, Asked, Reply, reply
 from custody_pipeline_tests.extract.test_conversations import NIGHT, cid
@@ -174,3 +175,29 @@ def test_the_doctor_finds_out_which_threshold_the_list_takes(
         monkeypatch.setenv(f"CUSTODY_{name}", value)
     line = next(line for line in examine() if line.check == "list of all recordings")
     assert (line.state, found in line.found) == (state, True)
+
+
+TWO = [{"id": "d1", "name": "Home"}, {"id": "d2", "name": "Claims"}]
+NO_USER = reply({"code": "bad.request"}, status=400)
+
+
+@pytest.mark.parametrize(
+    ("permitted", "state", "found"),
+    [
+        ([reply({"entities": TWO, "total": 2})], "ok", "all 2: Home, Claims"),
+        ([reply({"entities": [], "total": 0, "allDivsPermitted": True})], "ok", "all 2"),
+        ([reply({"entities": TWO, "total": 2}), reply({"entities": TWO[:1], "total": 1})], "warning", "cover: Claims"),
+        ([NO_USER], "warning", "Which of them count is not known"),
+    ],
+)
+def test_the_doctor_names_the_divisions_that_the_clients_roles_do_not_cover(
+    api: Api, api_settings: Callable[..., Settings], permitted: list[Reply], state: str, found: str
+) -> None:
+    """The vendor lists every division of the organisation, whoever asks."""
+    api.on("/api/v2/tokens/me", reply({}))
+    api.on("/api/v2/authorization/divisions", reply({"entities": TWO, "total": 2}))
+    api.on("/api/v2/authorization/divisionspermitted/paged/me", *permitted)
+    line = next(line for line in organization(api_settings()) if line.check == "divisions")
+    assert (line.state, found in line.found) == (state, True)
+    asked = {asked.query["permission"] for asked in api.asked if "permission" in asked.query}
+    assert asked >= {"analytics:conversationDetail:view"}

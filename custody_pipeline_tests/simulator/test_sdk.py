@@ -206,6 +206,12 @@ def test_it_reads_scripts_queues_and_divisions(sdk: Any, api_client: Any) -> Non
     assert {queue.name for queue in queues} == {"Intake", "Litigation", "Claims", "Service"}
     divisions = _check(sdk.AuthorizationApi(api_client).get_authorization_divisions()).entities
     assert [division.name for division in divisions if division.home_division] == ["Home"]
+    assert (
+        "a list of all divisions defined for the organization"
+        in sdk.AuthorizationApi.get_authorization_divisions.__doc__
+    )
+    ours = sdk.AuthorizationApi(api_client).get_authorization_divisionspermitted_paged_me("recording:recording:view")
+    assert {item.name for item in divisions} - {item.name for item in _check(ours).entities} == {"Restricted"}
 
 
 def test_it_exports_a_flow(sdk: Any, api_client: Any) -> None:

@@ -5,7 +5,7 @@
 -- column partition_date DATE: UTC day of the conversation's start
 -- column conversation_id VARCHAR: conversation
 -- column division_id VARCHAR: division that it belongs to
--- column division_name VARCHAR: name of the division; null if the client may not see it
+-- column division_name VARCHAR: name of the division; null if the list of divisions lacks it
 WITH named_divisions AS (
     SELECT partition_date, conversation_id, unnest(division_ids) AS division_id
     FROM staging.conversation_details

@@ -1,5 +1,4 @@
--- Divisions that the client may see, on the day of collection. The platform silently leaves objects of other divisions
--- out of its lists.
+-- Divisions of the organisation, on the day of collection, also those that the client's roles do not cover.
 --
 -- grain: partition_date, landing_id, division_id
 -- column partition_date: UTC day of the conversation's start
