@@ -16,7 +16,7 @@ from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import bagit
 import pytest
@@ -28,7 +28,7 @@ from custody_pipeline.evidence.cut.proof import RecordNotFoundError, RecordProof
 from custody_pipeline.evidence.log.keys import Ed25519Signer, load_signer, new_key, rotation, write_new_key
 from custody_pipeline.evidence.log.note import Verifier, sign
 from custody_pipeline.evidence.package.bag import PackageTooLargeError
-from custody_pipeline.evidence.reader import FolderReader
+from custody_pipeline.evidence.reader import FolderReader, TargetError
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.landing_files import line_of
@@ -43,6 +43,7 @@ from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint, weed_progra
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError
 from custody_pipeline_tests.evidence.packages import sign_again
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, Publisher, rows
+from custody_pipeline_tests.evidence.reports import errors
 from custody_pipeline_tests.evidence.witness import Witness
 
 NIGHT = NIGHTS[0]
@@ -368,6 +369,28 @@ def test_a_package_leads_from_every_older_key_also_where_a_key_of_another_log_li
 
     keys = [other.verifier, third.verifier]
     assert sorted(_rotations(FolderReader(publisher.root), keys, ORIGIN)) == sorted(stated)
+
+
+def test_a_package_of_which_a_file_cannot_be_read_once_is_not_wrong(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = iter(range(1000))
+
+    class Failing(FolderReader):
+        def open(self, path: str) -> BinaryIO:
+            if next(reads) == failing:
+                raise TargetError(f"{path}: SlowDown")
+            return super().open(path)
+
+    monkeypatch.setattr("custody_pipeline.evidence.package.check.FolderReader", Failing)
+    failing, statuses = 0, [2]
+    while statuses[-1] == 2:
+        reads = iter(range(1000))
+        report = deployment.verify(deployment.folder)
+        assert errors(report) == set(), (failing, report.summary())
+        statuses.append(report.status)
+        failing += 1
+    assert (failing > 10, statuses[-1]) == (True, 0)
 
 
 def test_what_a_killed_process_left_of_a_package_goes_with_the_next_one(deployment: Deployment, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def check_package(context: Context, entries: Mapping[str, Entry]) -> None:
     trusted = signed_list(context, layout.SCHEMA, layout.SIGNATURE, layout.TAG_MANIFEST)
     if trusted is None:
         return
-    _, note = trusted
+    data, note = trusted
     signature = {layout.TAG_MANIFEST, layout.SIGNATURE}
     tags = {path: entry for path, entry in entries.items() if not path.startswith("data/") and path not in signature}
     large = [path for path, entry in sorted(tags.items()) if entry.size > MANIFEST_BYTES]
@@ -67,14 +67,17 @@ def check_package(context: Context, entries: Mapping[str, Entry]) -> None:
         context.report.add("FILE_TOO_LARGE", path)
     if large:
         return
-    listed = _listed(context, layout.TAG_MANIFEST)
+    listed = listed_in(context, layout.TAG_MANIFEST, data)
     found = check_listed(context, listed, tags)
     if set(listed) != set(layout.TAG_FILES):
         context.report.add("PACKAGE_INCONSISTENT", layout.TAG_MANIFEST, "it does not list the three tag files")
     if set(listed) != set(layout.TAG_FILES) or found != listed:
         return  # the following checks depend on these files
     payload = {path: entry for path, entry in entries.items() if path.startswith("data/")}
-    signed = _listed(context, layout.MANIFEST)
+    manifest = context.read(layout.MANIFEST, "FILE_MISSING", MANIFEST_BYTES)
+    if manifest is None:
+        return
+    signed = listed_in(context, layout.MANIFEST, manifest)
     if not _is_of_signed_size(context, [entry for path, entry in payload.items() if path in signed], len(signed)):
         return
     digests = check_listed(context, signed, payload)
@@ -112,11 +115,6 @@ def signed_list(
         trusted = note
         context.report.signed_by(signers)
     return None if trusted is None else (data, trusted)
-
-
-def _listed(context: Context, manifest: str) -> dict[str, str]:
-    """Path → SHA-256 of the files in a manifest."""
-    return listed_in(context, manifest, context.read(manifest, "FILE_MISSING", MANIFEST_BYTES) or b"")
 
 
 def listed_in(context: Context, path: str, data: bytes) -> dict[str, str]:
@@ -199,7 +197,10 @@ def _held(context: Context, entry: Entry) -> str | None:
 
 def _is_of_signed_size(context: Context, payload: Iterable[Entry], listed: int) -> bool:
     """`bag-info.txt` is signed and states the bytes and files of the payload: no more are read."""
-    info = (context.read(layout.BAG_INFO, "FILE_MISSING") or b"").decode(errors="replace")
+    data = context.read(layout.BAG_INFO, "FILE_MISSING")
+    if data is None:
+        return False
+    info = data.decode(errors="replace")
     oxum = re.search(r"(?m)^Payload-Oxum: ([0-9]{1,18})\.([0-9]{1,18})$", info)
     found = sum(entry.size for entry in payload)
     if oxum is None or found > int(oxum[1]):

@@ -155,9 +155,9 @@ class _Records:
                 self._inconsistent(layout.MISSING, f"{kind} of {name}: the record says otherwise")
             if sealed:
                 report.add("PACKAGE_INCOMPLETE", stem, absent.why or "")
-        elif not files and sealed:
+        elif not files and sealed and not report.unread("", below=f"{stem}."):
             report.add("FILE_MISSING", stem, f"the record says {column} {sealed}")
-        elif not files:
+        elif not files and not sealed:
             self._inconsistent(layout.MISSING, f"{kind} of {name}: neither here nor listed")
         for path, sha256 in files.items():
             if sha256 != sealed:

@@ -16,6 +16,7 @@ from custody_pipeline.evidence.reader import POINTER_BYTES, Entry
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.cut_files import digest
 from custody_pipeline.evidence.verify.one_cut import CheckedCut
+from custody_pipeline.evidence.verify.removals import UNKNOWN_CUT
 
 TOPS = {"parquet": "parquet", "csv": "csv", "xlsx": "spreadsheet"}
 """How a table's file ends → the top folder of its copies. Engines read a folder as a whole: it has one file a night."""
@@ -55,11 +56,17 @@ def copies_of_tables(cut: cuts.Cut) -> dict[str, cuts.CutFile]:
 def check_copies(context: Context, other: Mapping[str, Entry], known: Sequence[CheckedCut]) -> None:
     """Compare each copy with the file of the newest revision; a finding for every file that belongs to nothing."""
     report = context.report
+    unknown = {path.split("/")[1] for path in report.unread(*UNKNOWN_CUT, below="cuts/")}  # `date=…`, the night's
     newest = {item.cut.night: item for item in sorted(known, key=lambda item: item.cut.revision)}
+    newest = {night: item for night, item in newest.items() if f"date={night}" not in unknown}
     expected = {path: file for item in newest.values() for path, file in copies(item.cut).items()}
     unread = {path for item in newest.values() if item.prefix in report.not_read for path in copies(item.cut)}
     pointers = {f"current/date={night}.json": item for night, item in newest.items()}
-    present = {path: entry for path, entry in other.items() if not path.startswith((LOG, "cuts/", SEALING))}
+    present = {
+        path: entry
+        for path, entry in other.items()
+        if not path.startswith((LOG, "cuts/", SEALING)) and not any(night in path for night in unknown)
+    }
     live = {path for path in present if (at := _LIVE.fullmatch(path)) and set(at.groups()) <= {None, *newest}}
     if live:
         report.add("NOT_SEALED", LIVE, f"{len(live)} files")

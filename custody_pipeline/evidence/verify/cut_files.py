@@ -15,6 +15,7 @@ from custody_pipeline.evidence.cut.manifest import Cut, CutFile, Lock
 from custody_pipeline.evidence.cut.removal import is_rendering
 from custody_pipeline.evidence.reader import Entry, LockReader, TargetError
 from custody_pipeline.evidence.verify.context import Context
+from custody_pipeline.evidence.verify.removals import unknown_removals
 from custody_pipeline.evidence.verify.sealed_table import UNREADABLE, SealedTable
 
 CHUNK = 1 << 18
@@ -71,7 +72,7 @@ def check_files(
             report.add("TABLE_UNREADABLE", prefix + path, content)
         elif isinstance(content, SealedTable):
             tables[path] = content
-    _check_presence(context, prefix, listed, entries)
+    _check_presence(context, prefix, cut, listed, entries)
     return tables, as_sealed
 
 
@@ -80,7 +81,7 @@ def check_sizes(context: Context, prefix: str, cut: Cut, entries: Mapping[str, E
     listed = _expected(context, prefix, cut, entries)
     for path in sorted(listed.keys() & entries.keys()):
         compare_file(context, prefix, cut, entries[path], None)
-    _check_presence(context, prefix, listed, entries)
+    _check_presence(context, prefix, cut, listed, entries)
 
 
 def _expected(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Entry]) -> dict[str, CutFile]:
@@ -96,16 +97,19 @@ def _expected(context: Context, prefix: str, cut: Cut, entries: Mapping[str, Ent
     return {file.path: file for file in cut.files if file.path not in removed}
 
 
-def _check_presence(context: Context, prefix: str, listed: Mapping[str, CutFile], entries: Mapping[str, Entry]) -> None:
+def _check_presence(
+    context: Context, prefix: str, cut: Cut, listed: Mapping[str, CutFile], entries: Mapping[str, Entry]
+) -> None:
     """A finding for every file that is missing, lies elsewhere in the cut's folder, or does not belong there."""
-    report = context.report
+    report, unknown = context.report, unknown_removals(context.report, cut.night)
     extra = {path for path in entries if path not in listed and path not in cuts.SEAL_FILES}
     strays = {entries[path].size: path for path in sorted(extra, reverse=True)}
     for path in sorted(listed.keys() - entries.keys()):
         # Only a file of the sealed size is read: at most as many bytes as were sealed.
         stray = strays.get(listed[path].bytes)
         if stray is None or digest(context, prefix, entries[stray]) != listed[path].sha256:
-            report.add("FILE_MISSING", prefix + path)
+            if not unknown:
+                report.add("FILE_MISSING", prefix + path)
         else:
             report.add("FILE_MOVED", prefix + path, f"found at {stray}")
             extra.discard(stray)

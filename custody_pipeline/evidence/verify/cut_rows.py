@@ -22,7 +22,7 @@ from custody_pipeline.evidence.log.tiles import TileError
 from custody_pipeline.evidence.reader import Entry, TargetError
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.cut_files import CHUNK, WORKERS, is_table
-from custody_pipeline.evidence.verify.removals import remaining_leaves
+from custody_pipeline.evidence.verify.removals import remaining_leaves, unknown_removals
 from custody_pipeline.evidence.verify.sealed_table import UNREADABLE, Rows, SealedTable
 
 _RECORD_BYTES_AT_ONCE = 4 << 20
@@ -32,7 +32,7 @@ _FINDINGS_PER_FILE = 5
 
 
 class RecordCheck:
-    """The records of one cut, read once, in order."""
+    """The records of one cut, read once, in order. `unread`: they could not be read to their end."""
 
     def __init__(self, context: Context, prefix: str, cut: Cut, entry: Entry | None) -> None:
         self._context = context
@@ -41,6 +41,7 @@ class RecordCheck:
         self._cut = cut
         self._wrong = 0
         self._unreadable = False
+        self.unread = False
         self.sha256: str | None = None
         self.media: list[tuple[str, str | None, str | None]] = []
 
@@ -51,9 +52,14 @@ class RecordCheck:
         file = self._cut.file(cuts.RECORDS)
         if self._entry is None and file and self._context.removals.removed(self._prefix, file.path, file.sha256):
             return self._remaining()
+        if self._entry is None and unknown_removals(report, self._cut.night):
+            self.unread = True
+            return []
         leaves = self._remembered()
         if leaves is None:
             leaves = self._read(table)
+        if self.unread:
+            return leaves
         rows = table.rows if table is not None else expected
         equal = table is not None and self.sha256 is not None and not (self._wrong or self._unreadable)
         if not len(leaves) == expected == rows:
@@ -69,6 +75,7 @@ class RecordCheck:
     def _remaining(self) -> list[bytes]:
         """The leaves of records that were removed as a signed statement says."""
         leaves = remaining_leaves(self._context, self._prefix, self._cut) or []
+        self.unread = not leaves and bool(self._context.report.unread(f"/{cuts.RECORDS}"))
         if leaves and len(leaves) != self._cut.log.records:
             self._context.report.add(
                 "RECORD_COUNT", self._path, f"{self._cut.log.records} sealed, {len(leaves)} remain"
@@ -118,6 +125,7 @@ class RecordCheck:
             report.add("FILE_MISSING", self._path)
         except (TargetError, OSError) as error:
             report.add("FILE_UNREADABLE", self._path, str(error))
+            self.unread = True
         return leaves
 
     def _take(self, rows: Rows | None, count: int, size: int) -> pa.Table | None:
@@ -240,6 +248,8 @@ def check_tombstones(context: Context, prefix: str, cut: Cut, table: SealedTable
         report.add("TABLE_UNREADABLE", path, type(error).__name__)
         return
     removals = context.removals
+    if unknown_removals(report, cut.night):
+        return
     if stated := next((item.statement for item in removals.found if item.prefix == prefix), None):
         missing = {(item.conversation_id, item.recording_id) for item in stated.recordings} - there
         if missing:

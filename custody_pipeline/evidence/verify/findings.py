@@ -77,6 +77,14 @@ class Report:
         """All findings, in the order they were found."""
         return list(self._findings)
 
+    def unread(self, *ends: str, below: str = "") -> list[str]:
+        """Files that could not be read and whose paths begin with `below` and end with one of `ends`.
+
+        What depends on such a file is not known, and is no error.
+        """
+        unread = (found.path for found in self._findings if found.code == "FILE_UNREADABLE")
+        return [path for path in unread if path.startswith(below) and path.endswith(ends)]
+
     def signed_by(self, signers: Iterable[Verifier]) -> None:
         """Name the trusted keys that signed."""
         for key in signers:

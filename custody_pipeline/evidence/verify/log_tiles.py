@@ -27,6 +27,7 @@ from custody_pipeline.evidence.log.tiles import (
 from custody_pipeline.evidence.reader import Entry, TargetError
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.one_cut import CheckedCut
+from custody_pipeline.evidence.verify.removals import UNKNOWN_CUT
 
 _TILE_WORKERS = 16
 
@@ -125,7 +126,8 @@ def check_log_files(context: Context, other: Mapping[str, Entry], head: Head, kn
         elif not path.startswith(LOG + TILE_PREFIX):
             report.add("FILE_EXTRA", path)
         elif tree is not None and tile is None:
-            report.add("TILE_UNEXPECTED", path)
+            if not report.unread(*UNKNOWN_CUT):
+                report.add("TILE_UNEXPECTED", path)
         elif tree is not None and tile is not None and _is_listed(context, other, tile):
             data = context.read(path, "TILE_MISSING")
             try:

@@ -27,7 +27,7 @@ from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.evidence.verify.heads import check_cosigned, check_pins, trusted_checkpoint, verify_head
 from custody_pipeline.evidence.verify.log_tiles import check_log_files, fetched, sound_tree
 from custody_pipeline.evidence.verify.one_cut import CheckedCut, check_cut
-from custody_pipeline.evidence.verify.removals import check_forgotten_keys, read_removals
+from custody_pipeline.evidence.verify.removals import UNKNOWN_CUT, check_forgotten_keys, read_removals
 from custody_pipeline.evidence.verify.rotations import check_retired
 from custody_pipeline.evidence.verify.times import check_freshness, check_times
 
@@ -125,18 +125,18 @@ def _compare_leaves(context: Context, item: CheckedCut, tree: TileTree) -> None:
 
 
 def _check_coverage(report: Report, known: Sequence[CheckedCut], head: Head) -> None:
-    """Every leaf of the log must belong to exactly one cut that is there."""
-    position = 0
+    """Every leaf of the log must belong to exactly one cut that is there, unless there are cuts that cannot be read."""
+    position, unknown = 0, report.unread(*UNKNOWN_CUT)
     for item in sorted(known, key=lambda item: item.cut.log.first):
         log = item.cut.log
         if log.origin != head.origin:
             continue
-        if log.first > position:
+        if log.first > position and not unknown:
             report.add("LEAVES_UNEXPLAINED", "", f"leaves {position} to {log.first - 1}, before {item.prefix}")
         elif log.first < position:
             report.add("CUTS_OVERLAP", item.prefix, f"leaf {log.first} belongs to a cut before")
         position = max(position, log.size)
-    if position < head.size:
+    if position < head.size and not unknown:
         report.add("LEAVES_UNEXPLAINED", "", f"leaves {position} to {head.size - 1}, the newest")
 
 
@@ -146,8 +146,9 @@ def _check_revisions(report: Report, known: Sequence[CheckedCut]) -> None:
         nights.setdefault(item.cut.night, {})[item.cut.revision] = item
     for night, revisions in nights.items():
         for revision in range(1, max(revisions)):
-            if revision not in revisions:
-                report.add("REVISION_MISSING", cuts.cut_prefix(night, revision))
+            prefix = cuts.cut_prefix(night, revision)
+            if revision not in revisions and not report.unread(*UNKNOWN_CUT, below=prefix):
+                report.add("REVISION_MISSING", prefix)
         for item in revisions.values():
             superseded = item.cut.supersedes
             before = revisions.get(superseded.revision) if superseded else None

@@ -38,7 +38,15 @@ from custody_pipeline.evidence.cut.removal import (
     remaining_leaf,
 )
 from custody_pipeline.evidence.log.note import NoteError
-from custody_pipeline.evidence.reader import MANIFEST_BYTES, Entry, TargetError, read, signed_lines
+from custody_pipeline.evidence.reader import (
+    MANIFEST_BYTES,
+    Entry,
+    NotAFileError,
+    TargetError,
+    TooLargeError,
+    read,
+    signed_lines,
+)
 from custody_pipeline.evidence.verify.findings import Report
 from custody_pipeline.io.encrypted_files import HEADER_BYTES, EncryptedFileError, key_named
 
@@ -47,6 +55,9 @@ if TYPE_CHECKING:
 
 _OFF = timedelta(hours=1)
 _FINDINGS = 5
+UNKNOWN_CUT = (f"/{cuts.CUT_JSON}", f"/{cuts.SIGNATURE}")
+"""A cut of which one of these files cannot be read is not known."""
+
 _RECORDS_AGAIN = re.compile(rf"{REMAINS}r([0-9]{{4}})/{re.escape(cuts.RECORDS)}", re.ASCII)
 """The records that an earlier statement kept of a revision; a later statement may remove this file."""
 _Key = tuple[str, str]
@@ -140,7 +151,7 @@ def _sound(
 ) -> Iterator[tuple[str, Cut, _S]]:
     """Folder, cut and statement of each statement that counts; a finding for each other one.
 
-    The check of a cut (one_cut.py) reports a wrong signature or digest.
+    The check of a cut (one_cut.py) reports a wrong signature or digest, and a file that is missing.
 
     Args:
         context: the verification.
@@ -158,7 +169,10 @@ def _sound(
             if hashlib.sha256(data).hexdigest() != listed.sha256:
                 continue
             statement = decode(data)
-        except (TargetError, OSError):
+        except (FileNotFoundError, NotAFileError, TooLargeError):
+            continue
+        except (TargetError, OSError) as error:
+            context.report.add("FILE_UNREADABLE", prefix + path, str(error))
             continue
         except CutError as error:
             context.report.add("ERASURE_WRONG", prefix + path, str(error))
@@ -167,10 +181,17 @@ def _sound(
             problems = [("ERASURE_WRONG", f"it is of {statement.night}, revision {statement.revision}")]
         else:
             problems = [*_common_problems(statement, cut), *problems_of(statement, cut, opened)]
+        if problems and context.report.unread(*UNKNOWN_CUT, below=f"cuts/date={cut.night}/"):
+            continue  # the cut that it names may be there
         for code, detail in problems:
             context.report.add(code, prefix + path, detail)
         if not problems:
             yield prefix, cut, statement
+
+
+def unknown_removals(report: Report, night: str) -> bool:
+    """Whether a statement of a night, or a cut that may hold one, could not be read: it may state what is gone."""
+    return bool(report.unread(STATEMENT, *UNKNOWN_CUT, below=f"cuts/date={night}/"))
 
 
 def _tell(report: Report, code: str, path: str, told: str, statement: Stated) -> None:
@@ -183,7 +204,10 @@ def _tell(report: Report, code: str, path: str, told: str, statement: Stated) ->
 def _opened(context: Context, prefix: str) -> Cut | None:
     try:
         cut = cuts.read_cut(context.reader, prefix, context.keys)
-    except (TargetError, OSError, NoteError, CutError):
+    except (FileNotFoundError, NotAFileError, TooLargeError, NoteError, CutError):
+        return None
+    except (TargetError, OSError) as error:
+        context.report.add("FILE_UNREADABLE", prefix + cuts.CUT_JSON, str(error))
         return None
     return cut if cut.prefix == prefix else None
 
