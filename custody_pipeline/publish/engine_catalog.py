@@ -6,6 +6,7 @@ Belongs here: names and types of tables, and which files they are made of. Does 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Any
@@ -33,6 +34,10 @@ _ATHENA = {
         "array<struct<uri:string,sha256:string,what:string,observed_at:timestamp>>"
     ),
 }
+
+# Of a column: https://docs.aws.amazon.com/glue/latest/webapi/API_Column.html. It takes no line ends.
+_MAX_COMMENT = 255
+_NOT_IN_A_COMMENT = re.compile(r"[\s\x00-\x1f\ufffe\uffff]+")
 
 CUT_TABLE = "custody.cut"
 """Property of an Iceberg snapshot: the cuts whose files it added, by night."""
@@ -66,6 +71,14 @@ def _text(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def _comment(text: str) -> str:
+    """A column's comment, cut where Glue would refuse the table; the data dictionary has it whole."""
+    told = _NOT_IN_A_COMMENT.sub(" ", text)
+    if len(told.encode()) > _MAX_COMMENT:
+        told = told.encode()[: _MAX_COMMENT - len("…".encode())].decode(errors="ignore") + "…"
+    return _text(told)
+
+
 def _athena_table(place: S3Location, name: str, mapping: TagMapping, database: str, first: date) -> str:
     model = read_model(SQL_DIR / "custody" / f"{name}.sql")
     columns = [(column.name, column.data_type or "VARCHAR", column.description) for column in model.columns]
@@ -75,7 +88,7 @@ def _athena_table(place: S3Location, name: str, mapping: TagMapping, database: s
         columns[at:at] = mapped
     width = max(len(column) for column, *_ in columns)
     lines = [
-        f"  {_name(column)}{' ' * (width - len(column))} {_ATHENA[kind]} COMMENT {_text(text)}"
+        f"  {_name(column)}{' ' * (width - len(column))} {_ATHENA[kind]} COMMENT {_comment(text)}"
         for column, kind, text in columns
     ]
     key = live_key if name in LIVE_TABLES else current_key

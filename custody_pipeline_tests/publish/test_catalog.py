@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from ast import literal_eval
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,20 @@ def test_the_ddl_declares_every_column_and_projects_the_nights() -> None:
     assert len(columns) == len(set(columns))
     told = [literal_eval(line.partition(" COMMENT ")[2].rstrip(",")) for line in body.splitlines()]
     assert "UTC day of the conversation's start" in told
+
+
+def test_no_comment_of_a_column_is_more_than_glue_takes() -> None:
+    # https://docs.aws.amazon.com/glue/latest/webapi/API_Column.html: 255, and only these characters.
+    settings = Settings(publish_url="s3://acme-custody/prod")
+    shipped = load_mapping(settings.mapping_path)
+    mapping = replace(shipped, columns=(replace(shipped.columns[0], attribute="two\nlines", aliases=("é" * 200,)),))
+    ddl = athena_ddl(settings, mapping, database="custody", first=MONDAY)
+    columns = [line for line in ddl.splitlines() if line.startswith("  `")]
+    told = [literal_eval(line.partition(" COMMENT ")[2].rstrip(",")) for line in columns]
+    assert len(told) > 100
+    assert max(len(text.encode()) for text in told) <= 255
+    assert not [text for text in told if not text.isprintable()]
+    assert sum(text.endswith("…") for text in told) == 4
 
 
 def test_no_name_and_no_text_of_the_ddl_ends_its_quotes() -> None:
