@@ -74,7 +74,20 @@ def suggest_mapping(con: duckdb.DuckDBPyConnection) -> str:
             "attribute": key,
             "purposes": known or list(DEFAULT_PURPOSES),
         }
-    return yaml.safe_dump({"version": 1, "columns": columns}, allow_unicode=True, sort_keys=False, width=120)
+    draft = {"version": 1, "columns": columns}
+    return yaml.dump(draft, Dumper=_Draft, allow_unicode=True, sort_keys=False, width=120)
+
+
+class _Draft(yaml.SafeDumper):
+    """Writes a text with invisible characters in double quotes: in single quotes some would be read as line ends."""
+
+
+_Draft.add_representer(
+    str,
+    lambda draft, text: draft.represent_scalar(
+        "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
+    ),
+)
 
 
 def _free_name(key: str, taken: set[str]) -> str:

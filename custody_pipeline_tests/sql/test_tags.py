@@ -483,13 +483,40 @@ def test_the_mapping_report_tells_where_tags_are(night: Night) -> Parts:
     assert {tag.key: tag.recordings for tag in report.unmapped} == {"Extra": 1, "legal-hold": 1}
 
 
+def test_the_mapping_report_counts_only_calls_to_which_a_tag_applies(night: Night) -> None:
+    path = night.scratch / "mapping.yaml"
+    path.write_text(
+        "version: 1\ncolumns:\n  hold: {attribute: Legal-Hold, required: true, applies_when: {queues: [Litigation]}}\n"
+    )
+    night.mapping = load_mapping(path)
+    night.call()
+    night.call("c2", "r2", agent={"legal-hold": "true"})
+    night.call("c3", "r3", agent={}, queue="q-litigation")
+    night.run()
+    (hold,) = mapping_report(night.con, night.day).columns
+    assert (hold.applies, hold.found, hold.missing, hold.variant, hold.places) == (1, 0, 1, 0, {})
+
+
+def test_two_columns_of_one_attribute_are_counted_apart(night: Night) -> None:
+    path = night.scratch / "mapping.yaml"
+    path.write_text("version: 1\ncolumns: {a: {attribute: Case, path: $.a}, b: {attribute: Case, path: $.b}}\n")
+    night.mapping = load_mapping(path)
+    night.call(agent={"Case": '{"a": "1"}'})
+    night.run()
+    grain = night.models["custody.tag_quality"].grain
+    rows = {tuple(row[name] for name in grain): row["present"] for row in night.table("tag_quality")}
+    assert list(rows.values()) == [1, 0]
+
+
 def test_a_suggested_mapping_is_accepted(night: Night) -> None:
-    night.call(agent={**HEALTHY_AGENT, "state": "1", "日本": "2", "a b": "3", "a-b": "4", "7": "5", "": "6"})
+    odd = {"line\x85end": "7", "turned\u202e": "8", "two\r\nlines": "9"}
+    night.call(agent={**HEALTHY_AGENT, "state": "1", "日本": "2", "a b": "3", "a-b": "4", "7": "5", "": "6", **odd})
+    night.leg("ivr")["attributes"]["no\x00mapping"] = "can have it"
     night.run()
     path = night.scratch / "draft.yaml"
     path.write_text(suggest_mapping(night.con), encoding="utf-8")
     mapping = load_mapping(path)
-    assert {tag.attribute for tag in mapping.columns} == set(tags(night)) - {""}
+    assert {tag.attribute for tag in mapping.columns} == set(tags(night)) - {"", "no\x00mapping"}
 
 
 def test_ten_thousand_names_of_tags_in_a_night_are_kept_and_told_in_short(night: Night) -> None:

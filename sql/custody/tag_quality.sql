@@ -1,7 +1,7 @@
 -- How well each tag of the mapping was set: recordings that should have it, by queue and script version, and what
 -- became of it. expected = present + empty + elsewhere + variant + no_value + unavailable + missing.
 --
--- grain: partition_date, tag_key, queue_names, script_id, script_version
+-- grain: partition_date, tag_key, column_name, queue_names, script_id, script_version
 -- column partition_date DATE: UTC day of the conversation's start
 -- column tag_key VARCHAR: key that the mapping names
 -- column column_name VARCHAR: the tag's column in chain_of_custody
