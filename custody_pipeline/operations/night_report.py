@@ -23,7 +23,7 @@ from custody_pipeline.distribution import PACKAGE_DIR, version
 from custody_pipeline.extract.documents import BYTE_ORDER_MARK
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.whole_file import write_whole
-from custody_pipeline.models.reasons import BY_CODE, REASONS
+from custody_pipeline.models.reasons import BY_CODE, OF_AUDIO, REASONS
 from custody_pipeline.models.verdict import verdict
 from custody_pipeline.pages import render
 from custody_pipeline.publish.harmless_csv import harmless_csv
@@ -162,12 +162,21 @@ def _select(con: duckdb.DuckDBPyConnection, scope: Scope) -> None:
     if scope.keys:
         con.executemany("INSERT INTO report_keys VALUES (?, ?, ?)", scope.keys)
     of_keys = f"SEMI JOIN report_keys USING ({_KEY})" if scope.keys is not None else ""
-    for name, table in (("report_recordings", "chain_of_custody"), ("report_gaps", "gaps")):
-        con.execute(
-            f"CREATE OR REPLACE TEMP TABLE {name} AS FROM custody.{table} {of_keys} "
-            "WHERE partition_date BETWEEN ? AND ?",
-            [scope.first, scope.last],
-        )
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE report_recordings AS FROM custody.chain_of_custody {of_keys} "
+        "WHERE partition_date BETWEEN ? AND ?",
+        [scope.first, scope.last],
+    )
+    # A reason may have two severities; each has a file of rows.
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE report_gaps AS
+        SELECT *, reason || if(min(severity) OVER of_one = max(severity) OVER of_one, '', '-' || severity) AS file
+        FROM ({query("report/gaps")}) {of_keys}
+        WINDOW of_one AS (PARTITION BY reason)
+        """,
+        {"first": scope.first, "last": scope.last},
+    )
     # As in custody.reconciliation: present with content, otherwise explained by a reason for missing media.
     con.execute("ALTER TABLE report_recordings ADD COLUMN account TEXT")
     con.execute(
@@ -245,7 +254,7 @@ def _reasons(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         row["tags"], row["more_tags"] = tags[:_TAGS_SHOWN], max(0, len(tags) - _TAGS_SHOWN)
         until = f", the first until {_moment(row['first'])} UTC" if row["first"] else ""
         row["had"] = (
-            "nothing is lost" if row["severity"] == "info"
+            "nothing is lost" if row["severity"] == "info" and row["reason"] not in OF_AUDIO
             else f"{row['recoverable']} of {row['recordings']}{until}" if row["recoverable"] else "no"
         )  # fmt: skip
     return rows
@@ -266,7 +275,7 @@ def _tags(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
     for row in rows:
         row["lost"] = row["expected"] - row["present"]
         row["percent"] = _percent(row["present"], row["expected"])
-        row["file"] = file_of_tag(row["column_name"])
+        row["file"] = file_of_tag(row["column_name"]) if _are_known(con, row) else None
         row["since"] = row["since"] if row["lost"] else "–"
         counted = (
             ("set nowhere", "missing"), ("empty", "empty"), ("on another participant", "elsewhere"),
@@ -274,7 +283,7 @@ def _tags(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
             ("no source could be read", "unavailable"),
         )  # fmt: skip
         row["why"] = ", ".join(f"{row[name]} {words}" for words, name in counted if row[name])
-        script = f", script version {row['script']}" if row["script"] else ""
+        script = f", script {row['script']}" if row["script"] else ""
         where = f"{row['queue'] or 'no queue'}{script}: {row['at_worst']} of {row['of_worst']}"
         row["worst"] = where if row["lost"] else "–"
     return rows
@@ -301,7 +310,7 @@ def _bars(nights: list[dict[str, Any]]) -> list[dict[str, Any]]:
             height = 24 * night[name] / highest
             below -= height
             if height:
-                words = {"gaps": "with a gap", "excluded": "left out as sensitive"}.get(name, name)
+                words = {"gaps": "with a gap", "excluded": "left out as sensitive or erased"}.get(name, name)
                 title = f"{night['night']}: {night[name]} {words}"
                 place = {"x": number * step + step * 0.1, "y": below, "width": step * 0.8, "height": height}
                 bars.append({**{key: round(value, 3) for key, value in place.items()}, "tone": tone, "title": title})
@@ -339,13 +348,20 @@ def _write_rows(con: duckdb.DuckDBPyConnection, report: NightReport, folder: Pat
                 sql = f"{_RECORDINGS} WHERE partition_date = ? AND {condition} {order}"
                 _write(con, sql, [night["night"]], folder / f"{night['night']}-{name}.csv")
     for reason in report.reasons:
-        _write(con, f"{_GAPS} WHERE reason = ? {order}", [reason["reason"]], folder / f"{reason['reason']}.csv")
+        _write(con, f"{_GAPS} WHERE file = ? {order}", [reason["file"]], folder / f"{reason['file']}.csv")
     for tag in report.tags or []:
-        if tag["lost"]:
-            _write(con, *_without(con, tag["column_name"], order), folder / f"{tag['file']}.csv")
+        if tag["lost"] and tag["file"]:
+            sql, values = _without(con, tag["column_name"])
+            _write(con, f"{sql} {order}", values, folder / f"{tag['file']}.csv")
 
 
-def _without(con: duckdb.DuckDBPyConnection, column: str, order: str) -> tuple[str, Sequence[Any]]:
+def _are_known(con: duckdb.DuckDBPyConnection, tag: dict[str, Any]) -> bool:
+    """Whether queue and script tell which recordings lack a tag. They do not if it applies only to some flows."""
+    sql, values = _without(con, tag["column_name"])
+    return con.execute(f"SELECT count(*) FROM ({sql})", values).fetchone() == (tag["lost"],)
+
+
+def _without(con: duckdb.DuckDBPyConnection, column: str) -> tuple[str, Sequence[Any]]:
     """A query of recordings that should have a value in a mapped column, by queue and script, and have none."""
     there = con.execute(
         "SELECT 1 FROM duckdb_columns() WHERE table_name = 'report_recordings' AND column_name = ?", [column]
@@ -359,7 +375,7 @@ def _without(con: duckdb.DuckDBPyConnection, column: str, order: str) -> tuple[s
             AND q.script_version = coalesce(report_recordings.script_version, '')
     """
     missing = f"NOT coalesce(regexp_matches({value}, '[^\\s\\p{{Z}}]'), false)"
-    return f"{_RECORDINGS} WHERE {missing} AND EXISTS ({expected}) {order}", [column]
+    return f"{_RECORDINGS} WHERE {missing} AND file_state <> 'erased' AND EXISTS ({expected})", [column]
 
 
 def _write(con: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any], path: Path) -> None:

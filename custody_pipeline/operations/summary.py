@@ -19,6 +19,7 @@ from custody_pipeline.publish.completeness import completeness_of
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import WarehouseError
 from custody_pipeline.warehouse.night_states import NOT_PUBLISHED, NightState, night_states
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import rows_of, table_columns
 
 
@@ -109,12 +110,12 @@ def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary |
     tags = rows(f"SELECT custom_data_state, {counted}")
     reasons = rows_of(
         con,
-        """
-        SELECT reason, severity, count(DISTINCT (conversation_id, recording_id)) AS recordings, recoverable
-        FROM custody.gaps WHERE partition_date = $night
+        f"""
+        SELECT reason, severity, count(*) AS recordings, recoverable
+        FROM ({query("report/gaps")})
         GROUP BY ALL ORDER BY recordings DESC, reason, recoverable
         """,
-        {"night": night},
+        {"first": night, "last": night},
     )
     states = rows("SELECT state FROM custody.nights WHERE partition_date = $night")
     stated = completeness_of(con, night)

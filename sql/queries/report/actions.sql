@@ -9,8 +9,8 @@ WITH with_deadline AS (
 WHERE severity <> 'info'
 )
 
-SELECT reason, next_action, count(*) AS recordings, min(deadline) AS first, max(deadline) AS last,
+SELECT reason, file, next_action, count(*) AS recordings, min(deadline) AS first, max(deadline) AS last,
     count(*) FILTER (recoverable_until <= $now) AS late, bool_or(recoverable <> 'no') AS can_be_had
 FROM with_deadline
-GROUP BY reason, next_action
-ORDER BY first NULLS LAST, can_be_had DESC, recordings DESC, reason
+GROUP BY reason, file, next_action
+ORDER BY first NULLS LAST, can_be_had DESC, recordings DESC, file

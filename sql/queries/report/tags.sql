@@ -18,19 +18,21 @@ WHERE is_below
 ),
 
 places AS (
-    SELECT column_name, queue_names, script_version, sum(expected - present) AS lost, sum(expected) AS of
+    SELECT column_name, queue_names, nullif(concat_ws(' ',
+            coalesce(max(script_name), nullif(script_id, '')), 'version ' || nullif(script_version, '')
+        ), '') AS script, sum(expected - present) AS lost, sum(expected) AS of
     FROM custody.tag_quality
 WHERE partition_date BETWEEN $first AND $last
-    GROUP BY column_name, queue_names, script_version
+    GROUP BY column_name, queue_names, script_id, script_version
     HAVING sum(expected) > sum(present)
-    QUALIFY row_number() OVER (PARTITION BY column_name ORDER BY lost DESC, queue_names, script_version) = 1
+    QUALIFY row_number() OVER (PARTITION BY column_name ORDER BY lost DESC, queue_names, script_id, script_version) = 1
 )
 
 SELECT q.tag_key, bool_or(q.required) AS required, sum(q.expected)::BIGINT AS expected,
     sum(q.present)::BIGINT AS present, sum(q.empty)::BIGINT AS empty, sum(q.elsewhere)::BIGINT AS elsewhere,
     sum(q.variant)::BIGINT AS variant, sum(q.no_value)::BIGINT AS no_value,
     sum(q.unavailable)::BIGINT AS unavailable, sum(q.missing)::BIGINT AS missing,
-    any_value(s.since) AS since, any_value(p.queue_names) AS queue, any_value(p.script_version) AS script,
+    any_value(s.since) AS since, any_value(p.queue_names) AS queue, any_value(p.script) AS script,
     any_value(p.lost)::BIGINT AS at_worst, any_value(p.of)::BIGINT AS of_worst,
     q.column_name
 FROM custody.tag_quality AS q
