@@ -32,7 +32,7 @@ from custody_pipeline.io.escaping import folded
 from custody_pipeline.io.http import retry_after
 from custody_pipeline.io.objects import Stored, UploadError, copy_object, fetch, put_bytes
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.io.whole_file import write_whole
+from custody_pipeline.io.whole_file import found_in, write_whole
 from custody_pipeline.load.raw_tables import utc_cursor
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.landed import GoneError, Sources, landed_receipts
@@ -280,3 +280,30 @@ def test_a_damaged_link_is_named_to_who_erases(tmp_path: Path) -> None:
     FolderStore(tmp_path / "captures").create(key, b"[")
     with pytest.raises(DamagedLinkError, match=key):
         sidecars_of(Settings(home=tmp_path), cast("S3Client", None), [key])
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*", "*.json", "*/*", "a*/*.json", "**/*.json", "**/*", "b/c/*", "none/*", "a.json/*"]
+)
+def test_files_are_found_as_by_glob(tmp_path: Path, pattern: str) -> None:
+    for name in ("a.json", "b/c/d.json", "b/c/.hidden.json", "ab/x.json", "ab/y.txt", "empty/more/x"):
+        write_whole(tmp_path / name, b"{}")
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    found = [path for path in tmp_path.glob(pattern) if "link/" not in path.as_posix()]
+    assert sorted(path for path in found_in(tmp_path, pattern) if "link/" not in path.as_posix()) == sorted(found)
+
+
+def test_a_folder_that_may_not_be_read_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_whole(tmp_path / "a" / "x.json", b"{}")
+    assert found_in(tmp_path / "none", "*") == []
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "a":
+            raise PermissionError
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for pattern in ("*/x.json", "**/*.json"):
+        with pytest.raises(PermissionError):
+            found_in(tmp_path, pattern)

@@ -24,6 +24,7 @@ from custody_pipeline.io.night_keys import NightKeyError
 from custody_pipeline.io.objects import error_code
 
 READS_IN_FLIGHT = 16
+_NOT_NOW = (OSError, ClientError, BotoCoreError)
 
 
 def removed_key(night: date) -> str:
@@ -92,15 +93,30 @@ def _collect(
         def read(key: str) -> bytes | FetchFailure | None:
             try:
                 return store.read(key)
-            except (DocumentTooLargeError, EncryptedFileError, NightKeyError) as error:
-                why = str(error)
-            except (OSError, ClientError, BotoCoreError) as error:
-                why = error_code(error) if isinstance(error, ClientError) else type(error).__name__
-            return FetchFailure(resource, key, f"{store.uri(key)} cannot be opened: {why}", permanent=False)
+            except (DocumentTooLargeError, EncryptedFileError, NightKeyError, *_NOT_NOW) as error:
+                why = f"{store.uri(key)} cannot be opened: {_told(error)}"
+                return FetchFailure(resource, key, why, permanent=False)
 
-        for key, content in in_order(read, keys, workers=READS_IN_FLIGHT):
+        def found() -> Iterator[str]:
+            try:
+                yield from keys
+            except _NOT_NOW as error:
+                why = f"the capture place cannot be listed: {_told(error)}; check CUSTODY_CAPTURE_URL and permissions"
+                load.add_failure(FetchFailure(resource, resource, why, permanent=False))
+                load.landing.state, load.landing.detail = "failed", why
+
+        for key, content in in_order(read, found(), workers=READS_IN_FLIGHT):
             if isinstance(content, FetchFailure):
                 load.add_failure(content)
             elif content is not None:
                 load.add({"key": key}, store.uri(key), content)
+        if load.landing.state == "failed" and load.landing.documents:
+            load.landing.state = "partial"
     return load.landing
+
+
+def _told(error: Exception) -> str:
+    """An error without paths of this machine."""
+    if isinstance(error, ClientError):
+        return error_code(error)
+    return type(error).__name__ if isinstance(error, OSError | BotoCoreError) else str(error)

@@ -29,6 +29,7 @@ from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location
+from custody_pipeline.io.whole_file import found_in
 from custody_pipeline.matters.holds import protected, read_holds
 from custody_pipeline.matters.matter import Matter, Selection
 from custody_pipeline.matters.register import acted_for, register_of
@@ -220,7 +221,7 @@ def landing_uris(settings: Settings, client: S3Client, night: str) -> Iterator[s
             if f"/date={night}/" in path:
                 yield str(root / path)
         return
-    for file in sorted(Path(landing).glob(f"*/date={night}/*")):
+    for file in found_in(Path(landing), f"*/date={night}/*"):
         if file.is_file():
             yield str(file)
 

@@ -31,7 +31,7 @@ from custody_pipeline.io.escaping import escaped
 from custody_pipeline.io.night_keys import NightForgottenError
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.io.whole_file import remove_folder
+from custody_pipeline.io.whole_file import found_in, remove_folder
 from custody_pipeline.matters.register import Register, Volume, acted_for, register_of
 from custody_pipeline.operations.package_register import packages_of, remove_abandoned, remove_package
 from custody_pipeline.settings import Settings
@@ -109,7 +109,7 @@ def captured_keys(settings: Settings, client: S3Client, nights: Set[str]) -> Ite
     folder = Path(settings.captures)
     for kind in CAPTURE_KINDS:
         for night in sorted(nights):
-            yield from (path.relative_to(folder).as_posix() for path in sorted(folder.glob(f"{kind}/date={night}/*/*")))
+            yield from (path.relative_to(folder).as_posix() for path in found_in(folder, f"{kind}/date={night}/*/*"))
 
 
 def conversation_of(key: str) -> str:

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.io.objects import get_object, listed, put_bytes, written_by_another
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.io.whole_file import sync_folder
+from custody_pipeline.io.whole_file import found_in, sync_folder
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -93,8 +93,8 @@ class FolderStore:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Walk the deepest folder that `prefix` names."""
-        folder = self._path(prefix.rpartition("/")[0])
-        found = (path.relative_to(self._root).as_posix() for path in folder.rglob("*.json") if path.is_file())
+        paths = found_in(self._path(prefix.rpartition("/")[0]), "**/*.json")
+        found = (path.relative_to(self._root).as_posix() for path in paths if path.is_file())
         return iter(sorted(key for key in found if key.startswith(prefix)))
 
     def uri(self, key: str) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 
@@ -100,6 +101,28 @@ class HashedFile:
     def close(self) -> None:
         """Close the file."""
         self._target.close()
+
+
+def found_in(folder: Path, pattern: str) -> list[Path]:
+    """What `Path.glob` finds, in order. A folder that may not be read is an error: pathlib takes it for an empty one.
+
+    Args:
+        pattern: names, between slashes; `**` is any number of folders.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    name, _, rest = pattern.partition("/")
+    try:
+        with os.scandir(folder) as entries:
+            inside = sorted(entries, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    if name == "**":
+        below = (Path(entry) for entry in inside if entry.is_dir(follow_symlinks=False))
+        return [*found_in(folder, rest), *(path for one in below for path in found_in(one, pattern))]
+    found = [Path(entry) for entry in inside if fnmatchcase(entry.name, name)]
+    return [path for one in found for path in found_in(one, rest)] if rest else found
 
 
 def sync_folder(folder: Path) -> None:

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from custody_pipeline.evidence.package.signed_volume import LIST
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.io.whole_file import is_going, read_json, remove_folder, write_whole
+from custody_pipeline.io.whole_file import found_in, is_going, read_json, remove_folder, write_whole
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.matters.matter import Matter
 from custody_pipeline.matters.matter_file import TEMPLATE, load_matter, prefix_of
@@ -159,7 +159,7 @@ class Register:
 
     def volumes(self, *, but: str = "") -> Iterator[Volume]:
         """All volumes, or all but one, oldest first, one after the other: a volume has thousands of recordings."""
-        paths = (path for path in (self.folder / "volumes").glob("VOL*.json") if path.stem != but)
+        paths = (path for path in found_in(self.folder / "volumes", "VOL*.json") if path.stem != but)
         for path in sorted(paths, key=lambda path: (len(path.name), path.name)):
             yield read_json(path, Volume)
 
@@ -258,7 +258,7 @@ def open_matter(settings: Settings, name: str) -> Matter:
 
 def matter_names(settings: Settings) -> list[str]:
     """Names of all matters."""
-    return sorted(path.stem for path in matters_folder(settings).glob("*.yaml"))
+    return sorted(path.stem for path in found_in(matters_folder(settings), "*.yaml"))
 
 
 def of_same_prefix(settings: Settings, name: str) -> list[str]:
@@ -277,7 +277,7 @@ def acted_for(settings: Settings) -> list[str]:
 
 def _folders(settings: Settings) -> set[Path]:
     folder = matters_folder(settings)
-    found = (path for what in ("holds.json", "volumes/VOL*.json") for path in folder.glob(f"*/{what}"))
+    found = (path for what in ("holds.json", "volumes/VOL*.json") for path in found_in(folder, f"*/{what}"))
     return {folder / path.relative_to(folder).parts[0] for path in found}
 
 

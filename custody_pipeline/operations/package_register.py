@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from custody_pipeline.evidence.package.layout import TAG_MANIFEST
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.io.whole_file import is_going, read_json, remove_folder, write_whole
+from custody_pipeline.io.whole_file import found_in, is_going, read_json, remove_folder, write_whole
 from custody_pipeline.settings import Settings
 
 
@@ -100,8 +100,7 @@ def packages_of(settings: Settings) -> list[Package]:
 
 
 def _registered(settings: Settings) -> list[Package]:
-    paths = _folder(settings).glob("*.json")
-    found = [read_json(path, Package) for path in paths]
+    found = [read_json(path, Package) for path in found_in(_folder(settings), "*.json")]
     return sorted(found, key=lambda package: (package.made_at, package.id))
 
 

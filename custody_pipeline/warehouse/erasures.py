@@ -17,7 +17,7 @@ from typing import Literal
 import duckdb
 import msgspec
 
-from custody_pipeline.io.whole_file import read_json, write_whole
+from custody_pipeline.io.whole_file import found_in, read_json, write_whole
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import create_table, transaction
@@ -97,9 +97,9 @@ def requests_of(settings: Settings) -> list[Request]:
 
     Raises:
         DamagedFileError: a request is not as it was written.
+        OSError: their folder cannot be read.
     """
-    paths = (settings.home / "erasures").glob("*.json")
-    found = [read_json(path, Request) for path in paths]
+    found = [read_json(path, Request) for path in found_in(settings.home / "erasures", "*.json")]
     return sorted(found, key=lambda request: (request.asked_at, request.id))
 
 

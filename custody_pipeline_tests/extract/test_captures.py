@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -201,6 +202,27 @@ def test_a_document_that_may_not_be_read_hides_none_of_the_others(
     with Collector(Settings(home=tmp_path, export_url="s3://unused"), NIGHT) as collector:
         captures, _ = collect_captures(collector)
     assert (captures.state, captures.documents, len(captures.failures)) == ("partial", 1, 1)
+
+
+def test_a_capture_place_that_may_not_be_listed_is_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver of another user made the folders, for example. pathlib takes them for empty ones."""
+    content, event = conversation(), parse_event(attribute_event())
+    facts = conversation_facts(CONVERSATION, document(content))
+    write_capture(FolderStore(tmp_path / "captures"), Reading(CONVERSATION, SEEN, content, None), facts, event, SEEN)
+    scandir = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if CONVERSATION in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with Collector(Settings(home=tmp_path, export_url="s3://unused"), NIGHT) as collector:
+        captures, events = collect_captures(collector)
+    assert (captures.state, captures.documents, events.state) == ("failed", 0, "complete")
+    assert captures.failures[0].message.startswith("the capture place cannot be listed: PermissionError; check")
 
 
 def test_an_event_of_a_clock_that_is_ahead_is_of_the_day_on_which_it_came(tmp_path: Path) -> None:
