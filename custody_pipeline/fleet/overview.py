@@ -189,7 +189,10 @@ def _comment(con: duckdb.DuckDBPyConnection, kind: str, table: str) -> None:
 
 
 def reach_s3(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Let this connection read `s3://` with the settings' credentials, without DuckDB's extension `httpfs`."""
+    """Let this connection read `s3://` with the settings' credentials, without DuckDB's extension `httpfs`.
+
+    A selection denies its connection external access: only the published place can be read then.
+    """
     from obstore.fsspec import FsspecStore
 
     class Store(FsspecStore):
@@ -199,6 +202,7 @@ def reach_s3(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
             return s3_store(settings, bucket)
 
     con.register_filesystem(Store("s3"))
+    con.execute(f"SET allowed_directories = [{literal(settings.require('publish_url').rstrip('/') + '/')}]")
 
 
 def record_acts(

@@ -47,8 +47,8 @@ def record_receipt(
         The number of its recordings.
 
     Raises:
-        MatterStateError: there is no such volume, it is not finished, the time has not come, or the confirmation cannot
-            be read or is of another volume.
+        MatterStateError: there is no such volume, it is not finished, the time has not come or is before it was made,
+            or the confirmation cannot be read or is of another volume.
     """
     found = next((item for item in register.volumes() if item.name == volume and item.is_finished), None)
     if found is None:
@@ -58,6 +58,9 @@ def record_receipt(
     at = when.replace(tzinfo=None) if when else now
     if at > now:
         raise MatterStateError(f"{at:%Y-%m-%dT%H:%M:%SZ} has not come yet: --when is UTC")
+    made = next((str(event["at"]) for event in register.events() if event.get("sha256") == found.sha256), "")
+    if f"{at:%Y-%m-%d}" < made[:10]:
+        raise MatterStateError(f"{volume} was made on {made[:10]}, after {at:%Y-%m-%d}: --when is UTC")
     kept, verdict = _keep(register, found, confirmation) if confirmation else (None, "")
     acts = [
         Act(

@@ -110,7 +110,6 @@ def index_row(
     """
     moment = _moment(row.get("recording_start") or row.get("conversation_start"))
     local = moment.astimezone(matter.zone) if moment else None
-    inbound = row.get("direction") != "outbound"
     ids, caller, called = _list(row.get("user_ids")), row.get("ani") or "", row.get("dnis") or ""
     sealed = orjson.loads(row.get("agent_names") or "[]") or [None] * len(ids)
     agents = "; ".join(
@@ -131,9 +130,9 @@ def index_row(
         "time_zone": f"{matter.zone.key} ({local:%z})" if local else "",
         "direction": row.get("direction") or "",
         "caller_number": caller,
-        "caller_name": "" if inbound else agents,
+        "caller_name": agents if row.get("direction") == "outbound" else "",
         "called_number": called,
-        "called_name": agents if inbound else "",
+        "called_name": agents if row.get("direction") == "inbound" else "",
         "agent_names": agents,
         "agent_emails": emails,
         "agent_ids": "; ".join(ids),

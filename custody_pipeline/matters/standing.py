@@ -287,7 +287,10 @@ def _nights(con: duckdb.DuckDBPyConnection, of_dates: Iterable[date], found: Fou
             "SELECT partition_date, state, completeness, collected_at IS NOT NULL FROM custody.nights"
         ).fetchall()
     }
-    published = dict(con.execute(query("matters/revisions")).fetchall())
+    # Several workers: a night's sealed events lack its own publication.
+    known_here = table_columns(con, "raw.publications")
+    newest = "SELECT partition_date, max(revision) FROM raw.publications GROUP BY ALL"
+    published = dict(con.execute(newest if known_here else query("matters/revisions")).fetchall())
     limits = {"lag_hours": LAG_HOURS, "recheck_days": RECHECK_DAYS}
     final_after = dict(con.execute(query("matters/final_after"), limits).fetchall())
     kinds: dict[date, Counter[str]] = defaultdict(Counter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ import pytest
 from custody_pipeline.fleet.overview import overview
 from custody_pipeline.fleet.shards import NightWarehouse
 from custody_pipeline.io.s3 import s3_client
+from custody_pipeline.matters.holds import hold, release
+from custody_pipeline.matters.register import new_matter
+from custody_pipeline.matters.standing import standing_of
+from custody_pipeline.matters.volume_writer import produce
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import run_models
 from custody_pipeline.night import Night, run
@@ -28,6 +33,7 @@ from custody_pipeline.settings import Settings
 from custody_pipeline.simulator.faults import FaultPlan
 from custody_pipeline.simulator.local_s3 import LocalS3, S3Endpoint
 from custody_pipeline.simulator.organization import Organization
+from custody_pipeline.warehouse.ledger import Actor
 from custody_pipeline_tests.publish.homes import write_keys
 from custody_pipeline_tests.publish.killing import Killed
 from custody_pipeline_tests.simulated import vendor
@@ -144,6 +150,31 @@ def test_a_machine_that_ran_nothing_reads_all_nights(ran: Ran) -> None:
         ).fetchall()
         assert (recordings, named) == (wanted, len(DAYS))
         assert con.execute("SELECT count(*) FROM custody.gaps").fetchone() == (len(rows),)
+
+
+def test_a_matter_is_produced_and_held_by_a_machine_that_ran_nothing(ran: Ran, tmp_path: Path) -> None:
+    settings = ran.fleet.at("counsel", DAYS[0])
+    new_matter(settings, "smith", "Smith", "1", {"from": str(DAYS[0]), "to": str(DAYS[1]), "where": "1 = 1"})
+    matter, register, found = standing_of(settings, "smith")
+    with overview(settings) as con:
+        assert con is not None
+        assert (
+            len(found.found.recordings) == con.execute("SELECT count(*) FROM custody.chain_of_custody").fetchall()[0][0]
+        )
+    assert [(night.state, night.revision) for night in found.nights] == [("final", 1)] * 2
+    actor = Actor.of(settings)
+    (volume,) = produce(settings, "s3://dataset/prod", matter, register, found, tmp_path, actor)
+    assert volume.recordings == found.remaining > 0
+    keys = sorted((ran.fleet.folder / "keys").glob("*.pub"))
+    assert verify_target(settings, str(volume.folder), keys=keys).status == 0
+    actions = {event["action"] for event in json.loads((volume.folder / "custody-log.json").read_text())}
+    assert actions >= {"exported", "collected", "hashed"}
+    of_vendor = [item for item in found.found.recordings if item.night == DAYS[0]]  # each night has a vendor of its own
+    held = hold(settings, register, of_vendor, actor, matter.why)
+    assert held.count()["conversations"] == len({item.conversation_id for item in of_vendor})
+    assert held.failed
+    assert all("no Object Lock" in why for why in held.failed.values())
+    assert release(settings, register, actor, matter.why).failed == {}
 
 
 def test_who_read_a_story_is_known_to_the_next_run_on_any_worker(ran: Ran) -> None:

@@ -42,14 +42,16 @@ def test_a_volume_is_handed_over_and_the_page_says_so(
     assert "1 begun and not finished" in " ".join(custody("matter", "list").stdout.split())
     assert custody("matter", "produce", "handed", "--to", tmp_path).exit_code == 0
     assert "has not come yet" in str(custody(*receipt, "--when", "2099-01-01").exception)
-    given = custody(*receipt, "--when", "2026-11-20", "--confirmation", tmp_path / "signed.pdf", "--operator", "clerk")
+    assert "was made on" in str(custody(*receipt, "--when", "2026-11-20").exception)
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    given = custody(*receipt, "--when", today, "--confirmation", tmp_path / "signed.pdf", "--operator", "clerk")
     assert given.exit_code == 0, given.stderr
     with Warehouse(night.settings).open(read_only=True) as con:
         found = con.execute(
             "SELECT operator, how, occurred_at::DATE::VARCHAR, recording_id FROM custody.custody_events "
             "WHERE what = 'VOL001, handed over to John Doe, Doe LLP'"
         ).fetchall()
-    assert found == [("clerk", "courier", "2026-11-20", chosen["recording_id"])]
+    assert found == [("clerk", "courier", today, chosen["recording_id"])]
     (kept,) = (register_of(night.settings, "handed").folder / "receipts").iterdir()
     assert kept.read_bytes() == b"signed"
     page = tmp_path / "page.html"

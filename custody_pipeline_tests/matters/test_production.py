@@ -588,6 +588,19 @@ def test_a_recording_whose_length_no_source_states_says_so_in_every_table(night:
 
 
 @pytest.mark.parametrize(
+    ("direction", "names"), [("inbound", ("", "Ann")), ("outbound", ("Ann", "")), (None, ("", ""))]
+)
+def test_an_agent_is_on_no_side_of_a_call_whose_direction_is_not_known(
+    night: Published, direction: str | None, names: tuple[str, str]
+) -> None:
+    row = {"direction": direction, "user_ids": '["u1"]', "agent_names": '["Ann"]'}
+    told = production_tables.index_row(
+        night.matter("sides", "  ids: [r]"), row, {}, volume="VOL001", control="A1", native="A1.wav", size=3
+    )
+    assert (told["caller_name"], told["called_name"], told["agent_names"]) == (*names, "Ann")
+
+
+@pytest.mark.parametrize(
     ("codes", "until", "told"),
     [
         (["OBJECT_MISSING", "TAG_NEVER_SET"], None, "yes"),  # that a tag is lost says nothing of the audio
