@@ -30,6 +30,7 @@ from custody_pipeline.io.clock import night_in
 from custody_pipeline.io.night_keys import night_keys_of
 from custody_pipeline.io.objects import listed
 from custody_pipeline.io.s3 import S3Location, s3_client
+from custody_pipeline.io.whole_file import found_in
 from custody_pipeline.operations.package_register import packages_of, remove_package
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.publish.tidy import tidy_landing
@@ -176,7 +177,8 @@ def _landed(settings: Settings, client: S3Client) -> set[date]:
         names = [path for path, _ in listed(client, S3Location.parse(settings.landing))]
     else:
         root = Path(settings.landing)
-        names = [f"{path.relative_to(root).as_posix()}/" for path in root.glob("*/date=*") if any(path.iterdir())]
+        paths = (path for path in found_in(root, "*/date=*") if any(path.iterdir()))
+        names = [f"{path.relative_to(root).as_posix()}/" for path in paths]
     return {night for name in names if not name.startswith(_RECEIPTS) for night in _night_in(name)}
 
 

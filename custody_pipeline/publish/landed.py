@@ -42,7 +42,7 @@ from custody_pipeline.io.encrypted_files import is_encrypted
 from custody_pipeline.io.night_keys import NightKeys, night_keys_of
 from custody_pipeline.io.objects import ABSENT, error_code, listed
 from custody_pipeline.io.s3 import S3Location
-from custody_pipeline.io.whole_file import sha256_of
+from custody_pipeline.io.whole_file import found_in, sha256_of
 from custody_pipeline.publish.sealed_landing import landing_path, on_this_machine
 from custody_pipeline.settings import Settings
 
@@ -204,7 +204,7 @@ def landed_receipts(sources: Sources, night: date | None = None) -> dict[date, l
         root = S3Location.parse(landing)
         uris = [str(root / path) for path, _ in listed(sources.client, root, f"{RECEIPTS}/{folder}")]
     else:
-        uris = [str(path) for path in Path(landing, RECEIPTS).glob(f"{folder}*/[!.]*.ndjson.gz")]
+        uris = [str(path) for path in found_in(Path(landing, RECEIPTS), f"{folder}*/[!.]*.ndjson.gz")]
     for uri in sorted(uris, key=lambda uri: uri.rsplit("/", 1)[1]):
         if (day := night_in(uri.rsplit("/", 2)[1])) is not None:
             found.setdefault(day, []).append(uri)
