@@ -478,6 +478,10 @@ def test_whatever_cannot_be_read_once_was_neither_removed_nor_altered(tmp_path: 
     for night, revision in ((NIGHTS[0], 1), (NIGHTS[1], 1), (NIGHTS[1], 2)):
         publisher.night(night, rows(night, count=4, revision=revision), revision)
     erase(publisher)
+    publisher.signers = (SIGNER, OTHER)
+    publisher.night(NIGHTS[2], rows(NIGHTS[2], count=1), more={ROTATION: rotation(ORIGIN, [SIGNER], [OTHER]).data})
+    publisher.signers = (OTHER,)
+    publisher.night(NIGHTS[2], rows(NIGHTS[2], count=1, revision=2), 2)
     options = Options(public_keys=KEYS, pinned=[publisher.sealed[0].checkpoint.note.data])
     whole = Failing(tmp_path, 1000)
     assert verify(whole, options).status == 0

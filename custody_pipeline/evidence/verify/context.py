@@ -10,6 +10,7 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from custody_pipeline.evidence.cut.manifest import ROTATION
 from custody_pipeline.evidence.cut.seal import LOG
 from custody_pipeline.evidence.log.checkpoint import Checkpoint, Head
 from custody_pipeline.evidence.log.note import NoteError, OtherLogError, UnknownSignerError, Verifier
@@ -91,6 +92,16 @@ class Context:
             self.report.add("FILE_UNREADABLE", path, str(error))
         return None
 
+    def read_ahead(self, path: str, limit: int) -> bytes | None:
+        """A file's bytes before its own check, which reports it if it is missing, no file, or too large."""
+        try:
+            return read(self.reader, path, limit)
+        except (FileNotFoundError, NotAFileError, TooLargeError):
+            return None
+        except (TargetError, OSError) as error:
+            self.report.add("FILE_UNREADABLE", path, str(error))
+            return None
+
     def root_at(self, size: int) -> bytes | None:
         """The root of the published log at a size; None without a tree, or with a finding if a tile cannot be read."""
         try:
@@ -111,7 +122,10 @@ class Context:
         try:
             yield
         except UnknownSignerError as error:
-            self.report.add(unknown, path, str(error))
+            if self.report.unread(ROTATION):
+                self.report.add("FILE_UNREADABLE", path, f"whether its key was handed over is not known: {error}")
+            else:
+                self.report.add(unknown, path, str(error))
         except OtherLogError as error:
             self.report.add("LOG_ORIGIN_DIFFERS", path, str(error))
         except NoteError as error:

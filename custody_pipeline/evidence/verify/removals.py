@@ -44,7 +44,6 @@ from custody_pipeline.evidence.reader import (
     NotAFileError,
     TargetError,
     TooLargeError,
-    read,
     signed_lines,
 )
 from custody_pipeline.evidence.verify.findings import Report
@@ -165,15 +164,10 @@ def _sound(
         if listed is None:
             continue
         try:
-            data = read(context.reader, prefix + path, MANIFEST_BYTES)
-            if hashlib.sha256(data).hexdigest() != listed.sha256:
+            data = context.read_ahead(prefix + path, MANIFEST_BYTES)
+            if data is None or hashlib.sha256(data).hexdigest() != listed.sha256:
                 continue
             statement = decode(data)
-        except (FileNotFoundError, NotAFileError, TooLargeError):
-            continue
-        except (TargetError, OSError) as error:
-            context.report.add("FILE_UNREADABLE", prefix + path, str(error))
-            continue
         except CutError as error:
             context.report.add("ERASURE_WRONG", prefix + path, str(error))
             continue

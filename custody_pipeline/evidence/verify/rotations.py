@@ -13,7 +13,7 @@ from custody_pipeline.evidence.cut.seal import HEAD
 from custody_pipeline.evidence.log.checkpoint import Checkpoint
 from custody_pipeline.evidence.log.keys import rotated_keys
 from custody_pipeline.evidence.log.note import NoteError, Verifier
-from custody_pipeline.evidence.reader import NOTE_BYTES, TargetError, read
+from custody_pipeline.evidence.reader import NOTE_BYTES
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.one_cut import CheckedCut
 
@@ -29,11 +29,10 @@ def follow_rotations(context: Context, paths: Iterable[str]) -> None:
         known = len(context.keys)
         # Anybody may have added any number of statements, so they are read again and not kept.
         for path in (path for path in statements if path not in context.rotated):
-            with suppress(TargetError, OSError):  # the cut lists the file, and its check reports it
-                data = read(context.reader, path, NOTE_BYTES)
-                for origin in {key.name for key in context.keys}:
-                    with suppress(NoteError):
-                        context.rotated[path] = rotated_keys(data, origin, context.keys)
+            data = context.read_ahead(path, NOTE_BYTES)
+            for origin in {key.name for key in context.keys} if data is not None else ():
+                with suppress(NoteError):
+                    context.rotated[path] = rotated_keys(data or b"", origin, context.keys)
             for key in context.rotated.get(path, ((), ()))[1]:
                 if key not in context.keys:
                     context.keys.append(key)
