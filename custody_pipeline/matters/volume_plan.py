@@ -119,12 +119,14 @@ def _not_yet_produced(
     """
     fresh: dict[_Key, Produced | None] = {}  # and what an earlier volume has of it
     nights: dict[str, set[_Key]] = {}
-    before = {
-        item.key: msgspec.structs.replace(item, row_sha256="") if is_lost else item
-        for volume in register.volumes()
-        for is_lost in [register.is_lost(volume)]
-        for item in volume.recordings
-    }
+    before: dict[_Key, Produced] = {}
+    for volume in register.volumes():
+        is_lost = register.is_lost(volume)
+        for made in volume.recordings:
+            if is_lost:
+                before.setdefault(made.key, msgspec.structs.replace(made, row_sha256=""))
+            else:
+                before[made.key] = made
     found = False
     for item in standing.found.produced:
         found |= item.media_sha256 is not None

@@ -450,6 +450,13 @@ def test_what_an_erasure_removed_before_anybody_had_it_is_produced_again(night: 
     assert json.loads((tmp_path / "VOL002/production.json").read_text())["account"]["In other volumes"] == 0
     assert CliRunner().invoke(app, command).exit_code != 0, "nothing is new"
     assert "removed  Smith v. Acme  1 volume, 1 recording\n" in CliRunner().invoke(app, ["matter", "list"]).stdout
+    # A number that nobody got is not named where an earlier state went out.
+    older = msgspec.structs.replace(first.recordings[0], row_sha256="0" * 64)
+    register.keep(msgspec.structs.replace(first, recordings=(older,)))
+    (_, second) = register.volumes()
+    register.keep(msgspec.structs.replace(second, removed_at="2026-11-30T00:00:00Z"))
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert index(tmp_path / "VOL003")[0]["supersedes"] == older.control
 
 
 @pytest.mark.parametrize("is_meanwhile", [False, True])
