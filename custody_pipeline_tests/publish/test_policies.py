@@ -20,9 +20,13 @@ from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.exports import collect_exports
 from custody_pipeline.extract.media import collect_media
 from custody_pipeline.fleet.overview import record_acts
+from custody_pipeline.forgetting.erase import erase
+from custody_pipeline.forgetting.finder import Asked
 from custody_pipeline.io.document_store import open_store
 from custody_pipeline.io.s3 import s3_client, s3_store
 from custody_pipeline.load.pipeline import load
+from custody_pipeline.matters.id_list import IdList
+from custody_pipeline.matters.matter import Selection
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.pending_reads import known_digests, media_objects
 from custody_pipeline.models.run import run_models
@@ -88,7 +92,8 @@ def s3_calls(request: Request) -> Iterator[Call]:
         yield (f"s3:GetObject{version}" if key else "s3:ListBucket"), arn
     elif request.method == "POST" and "delete" in request.query:
         for deleted in re.findall(rb"<Key>([^<]+)</Key>", request.body):
-            yield "s3:DeleteObject", f"{arn}/{deleted.decode()}"
+            of_version = "Version" if b"<VersionId>" in request.body else ""
+            yield f"s3:DeleteObject{of_version}", f"{arn}/{deleted.decode()}"
     elif request.method in {"PUT", "POST"}:
         yield "s3:PutObject", arn
     else:
@@ -287,3 +292,26 @@ def test_a_worker_needs_the_place_of_nights_besides(
     working = deployment.calls()
     assert refused(["collector.json", "publisher.json", "worker.json"], working) == set()
     assert {action for action, _ in unneeded(["worker.json"], working)} <= set(RARE)
+
+
+def test_an_eraser_needs_its_policy_besides(deployment: Deployment) -> None:
+    settings = deployment.settings.model_copy(update={"lock_mode": None, "legal_hold": False})
+    ready_warehouse.lay(settings.home, settings.mapping_path)
+    deployment.export()
+    with duckdb.connect(str(settings.warehouse_path)) as con:
+        deployment.collect(con)
+        night = Night(settings, load_mapping(settings.mapping_path), NIGHT)
+        model(con, night)
+        publish(con, night)
+        found = con.execute("SELECT conversation_id FROM custody.chain_of_custody LIMIT 1").fetchone()
+    assert found is not None
+    store = open_store(f"s3://{WORK}/captures", s3_client(settings))
+    store.create(f"captures/date={NIGHT}/conversation_id={found[0]}/1.json", b"{}")
+    deployment.calls()
+    asked = Asked(Selection(ids=IdList.of([found[0]])), "Article 17 GDPR", "request 7")
+    assert erase(settings, asked, lambda _: None).request.state == "done"
+    erasing = deployment.calls()
+    assert refused(["publisher.json", "eraser.json"], erasing) == set()
+    # A place of work without Object Lock is not asked for the locks of its objects.
+    locks = {(f"s3:GetObject{what}", f"arn:aws:s3:::{WORK}/*") for what in ("LegalHold", "Retention")}
+    assert unneeded(["eraser.json"], erasing) == locks
