@@ -62,7 +62,11 @@ def show(on: Day = None, as_json: Json = False) -> None:
     policy = _policy(settings)
     found = plan(settings, policy, _day(on))
     lines = [f"policy {policy.path}: {policy.authority}"]
-    lines += [f"  {rule.name}: {_times(rule)}" for rule in policy.rules]
+    selected = dict(zip((rule.name for rule in policy.rules), found.selected, strict=True))
+    lines += [
+        f"  {rule.name}: {_times(rule)}; selects {numbered(selected[rule.name], 'conversation')}"
+        for rule in policy.rules
+    ]
     lines += ["due now, conversations by day:", *_table(found.due)]
     lines += [f"  held: {why}" for _, why in found.held[:_SHOWN]]
     lines += ["to come, conversations by day:", *_table(found.coming)]
@@ -71,7 +75,7 @@ def show(on: Day = None, as_json: Json = False) -> None:
         lines += [f"  held: {item.place} {item.what}: {why}" for item, why in found.places.held[:_SHOWN]]
         lines += ["to come, other places:", *_places(found.places.coming)]
     lines.append("Nothing was removed: custody retention apply --yes removes what is due.")
-    answer({**_as_dict(found), "places": _as_dict(found.places)}, lines, as_json=as_json)
+    answer({**_as_dict(found), "places": _as_dict(found.places), "selected": selected}, lines, as_json=as_json)
 
 
 @retention_commands.command("apply")

@@ -106,6 +106,11 @@ class Choices:
         """Every conversation that some rule keeps for a time, with the day on which that ends, soonest first."""
         return sorted(found for name in self.chosen if (found := self._due(name)))
 
+    def selected(self) -> tuple[int, ...]:
+        """The number of conversations that each rule selects."""
+        counts = Counter(number for numbers in self.chosen.values() for number in numbers)
+        return tuple(counts[number] for number in range(len(self.policy.rules)))
+
     def _due(self, conversation_id: str) -> Due | None:
         ends = [
             (rule.keep.after(night), night, rule.name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby
 
-from custody_pipeline.forgetting.choices import Due, due
+from custody_pipeline.forgetting.choices import Due, choices_of
 from custody_pipeline.forgetting.erase import HeldError, Outcome, erase, resume
 from custody_pipeline.forgetting.finder import Asked, NothingToEraseError, holders
 from custody_pipeline.forgetting.keeping import DOCUMENTS, PlaceDue, Planned, plan_places, planned, remove_places
@@ -25,9 +25,15 @@ from custody_pipeline.warehouse.erasures import requests_of
 
 @dataclass(frozen=True)
 class Plan(Planned[Due]):
-    """The conversations that a policy removes on a day or later. `places`: the same for places with their own times."""
+    """The conversations that a policy removes on a day or later.
+
+    Attributes:
+        places: the same for places with their own times.
+        selected: the number of conversations that each rule selects.
+    """
 
     places: Planned[PlaceDue] = field(default_factory=Planned)
+    selected: tuple[int, ...] = ()
 
 
 @dataclass
@@ -47,11 +53,12 @@ class Applied:
 
 def plan(settings: Settings, policy: Policy, today: date) -> Plan:
     """The plan for a day. Raises as `choices.due`; GenesysError if the vendor cannot be asked for its holds."""
-    found = due(settings, policy)
+    choices = choices_of(settings, policy)
+    found = choices.due()
     now = [item.conversation_id for item in found if item.day <= today]
     holding = holders(settings, now) if now else {}
     of_conversations = planned(found, today, lambda item: holding.get(item.conversation_id.lower()))
-    return Plan(**vars(of_conversations), places=plan_places(settings, policy, today))
+    return Plan(**vars(of_conversations), places=plan_places(settings, policy, today), selected=choices.selected())
 
 
 def apply(settings: Settings, policy: Policy | None, today: date, say: Callable[[str], None]) -> Applied:

@@ -109,6 +109,8 @@ def find(
         SettingsError: a condition is refused.
     """
     conversations, unmatched = _conversations(con, selection)
+    if asked.by and selection.ids is not None:  # the policy names conversations: a recording may have the same id
+        conversations = {name for name in conversations if name.lower() in selection.ids.ids}
     erased = erased_conversations(settings)
     if conversations and all(name.lower() in erased for name in conversations):
         raise NothingToEraseError(

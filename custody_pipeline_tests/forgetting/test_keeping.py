@@ -17,7 +17,7 @@ from custody_pipeline.capture.spool import Spool
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.forgetting.choices import due
 from custody_pipeline.forgetting.coming import removals_near
-from custody_pipeline.forgetting.due import apply
+from custody_pipeline.forgetting.due import apply, plan
 from custody_pipeline.forgetting.keeping import by_day_and_place, plan_places, remove_places
 from custody_pipeline.forgetting.policy import load_policy
 from custody_pipeline.io.document_store import FolderStore
@@ -198,6 +198,24 @@ def test_a_conversation_that_a_lock_kept_is_erased_only_if_the_policy_of_today_s
     assert apply(home, load_policy(home.retention_path), OLD, say).outcomes == []  # type: ignore[arg-type]
     assert requests_of(home) == []
     assert in_snapshot(home, "chain_of_custody") == [(OLD,), (NEW,)]
+
+
+def test_the_policy_erases_no_conversation_with_a_recording_that_has_the_id_of_another_conversation(
+    home: Settings,
+) -> None:
+    with Warehouse(home).open() as con:
+        row = {"partition_date": NEW, "conversation_id": "later", "recording_id": "old"}
+        insert(con, "custody.chain_of_custody", **row, gap_reasons=[])
+        snapshot_for_analysts(con, home)
+    path = home.retention_path
+    assert path is not None
+    path.write_text(
+        "version: 1\nauthority: schedule\nrules:\n"
+        "  - {name: all, keep: 1 month}\n  - {name: wrong, keep: 9 years, select: {queues: [Sale]}}\n"
+    )
+    assert plan(home, load_policy(path), date(2026, 12, 3)).selected == (3, 0)
+    (outcome,) = apply(home, load_policy(path), date(2026, 12, 3), say).outcomes
+    assert outcome.request.conversations == ("old",)
 
 
 def test_a_request_of_the_policy_that_a_lock_holds_does_not_wait(home: Settings) -> None:
