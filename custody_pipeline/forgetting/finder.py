@@ -119,6 +119,14 @@ def find(
         )
     conversations = {name for name in conversations if name.lower() not in erased}
     if not conversations:
+        wanted = set(selection.ids.ids if selection.ids else ()) - erased
+        if waiting := [
+            str(night) for night, names in places.captured_by_night(settings, client).items() if names & wanted
+        ]:
+            raise NothingToEraseError(
+                f"live capture has documents of this selection, under {', '.join(sorted(waiting))}, and no collected "
+                "night has it: run the night in which it began, then erase"
+            )
         raise NothingToEraseError(
             "there are no data of this selection: custody status lists the nights, custody explain ID shows a recording"
         )

@@ -147,7 +147,7 @@ def _held(settings: Settings, client: S3Client, item: PlaceDue, holding: dict[st
 
 
 def _found(settings: Settings, client: S3Client, choices: Choices) -> Iterator[PlaceDue]:
-    by_night, captured = choices.by_night(), _captured(settings, client)
+    by_night, captured = choices.by_night(), places.captured_by_night(settings, client)
     for place, nights in (
         ("landing", _landed(settings, client)),
         ("captures", captured),
@@ -180,20 +180,6 @@ def _landed(settings: Settings, client: S3Client) -> set[date]:
         paths = (path for path in found_in(root, "*/date=*") if any(path.iterdir()))
         names = [f"{path.relative_to(root).as_posix()}/" for path in paths]
     return {night for name in names if not name.startswith(_RECEIPTS) for night in _night_in(name)}
-
-
-def _captured(settings: Settings, client: S3Client) -> dict[date, set[str]]:
-    """Night → conversations of its captures; an event may lie under the day after its conversation."""
-    if settings.captures.startswith("s3://"):
-        root = S3Location.parse(settings.captures)
-        keys: Iterator[str] = (key for kind in places.CAPTURE_KINDS for key, _ in listed(client, root, f"{kind}/"))
-    else:
-        keys = places.captured_keys(settings, client, {"*"})
-    found: dict[date, set[str]] = {}
-    for key in keys:
-        for night in _night_in(key):
-            found.setdefault(night, set()).add(places.conversation_of(key))
-    return found
 
 
 def _night_in(name: str) -> Iterator[date]:

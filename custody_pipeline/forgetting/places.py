@@ -27,6 +27,7 @@ from custody_pipeline.capture.capture_place import capture_place
 from custody_pipeline.extract.erased import names_any
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.warehouse_rows import packaged_elsewhere
+from custody_pipeline.io.clock import night_in
 from custody_pipeline.io.escaping import escaped
 from custody_pipeline.io.night_keys import NightForgottenError
 from custody_pipeline.io.objects import listed
@@ -96,7 +97,7 @@ def capture_keys(settings: Settings, client: S3Client, ids: Set[str], nights: Se
     """
     days = {str(date.fromisoformat(night) + timedelta(days=away)) for night in nights for away in (-1, 0, 1)}
     found = captured_keys(settings, client, days if settings.captures.startswith("s3://") else {"*"})
-    return (key for key in found if conversation_of(key) in ids)
+    return (key for key in found if _conversation_of(key) in ids)
 
 
 def captured_keys(settings: Settings, client: S3Client, nights: Set[str]) -> Iterator[str]:
@@ -112,8 +113,21 @@ def captured_keys(settings: Settings, client: S3Client, nights: Set[str]) -> Ite
             yield from (path.relative_to(folder).as_posix() for path in found_in(folder, f"{kind}/date={night}/*/*"))
 
 
-def conversation_of(key: str) -> str:
-    """The conversation of a capture document, in lower case."""
+def captured_by_night(settings: Settings, client: S3Client) -> dict[date, set[str]]:
+    """Night → conversations of its capture documents; an event may lie under the day after its conversation."""
+    if settings.captures.startswith("s3://"):
+        root = S3Location.parse(settings.captures)
+        keys: Iterator[str] = (key for kind in CAPTURE_KINDS for key, _ in listed(client, root, f"{kind}/"))
+    else:
+        keys = captured_keys(settings, client, {"*"})
+    found: dict[date, set[str]] = {}
+    for key in keys:
+        if (night := night_in(key.split("/")[1])) is not None:
+            found.setdefault(night, set()).add(_conversation_of(key))
+    return found
+
+
+def _conversation_of(key: str) -> str:
     return key.split("conversation_id=")[-1].partition("/")[0].lower()
 
 

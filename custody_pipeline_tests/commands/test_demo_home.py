@@ -19,12 +19,12 @@ UUID = "5c1e0000-0000-4000-8000-000000000001"
 ASKING = (
     "run --date 2026-11-02", "rebuild", "doctor", "fixity", "tidy", "verify", f"prove {UUID}",
     "package --date 2026-11-02 --to case --for Roe --reason request", "catalog athena", "catalog iceberg local",
-    "organisations list.txt", "witness ask http://127.0.0.1:1", "witness add note", "retention apply --yes",
-    f"flow check {UUID}", "erase --number 555", "matter produce m",
+    "organisations list.txt", "witness ask http://127.0.0.1:1", "witness add note",
+    "retention show", "retention apply --yes", f"flow check {UUID}", "erase --number 555", "matter produce m",
     "matter gather m", "matter hold m", "matter release m",
 )  # fmt: skip
 LOCAL = (
-    "env", "status", "gaps", "report", "help", "retention show", "key show", "verify ./copy", "flow check flow.yaml",
+    "env", "status", "gaps", "report", "help", "key show", "verify ./copy", "flow check flow.yaml",
 )  # fmt: skip
 
 

@@ -18,12 +18,16 @@ from custody_pipeline.extract.collector import Collector
 from custody_pipeline.forgetting.choices import due
 from custody_pipeline.forgetting.coming import removals_near
 from custody_pipeline.forgetting.due import apply, plan
+from custody_pipeline.forgetting.erase import look
+from custody_pipeline.forgetting.finder import Asked, NothingToEraseError
 from custody_pipeline.forgetting.keeping import by_day_and_place, plan_places, remove_places
 from custody_pipeline.forgetting.policy import load_policy
 from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.io.whole_file import DamagedFileError
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.matters.holds import HELD, Holds
+from custody_pipeline.matters.id_list import IdList
+from custody_pipeline.matters.matter import Selection
 from custody_pipeline.matters.register import new_matter, register_of
 from custody_pipeline.operations.package_register import Package, Packed, keep_package, packages_of
 from custody_pipeline.settings import Settings
@@ -167,6 +171,13 @@ def test_captures_that_lie_under_the_day_after_are_kept_with_their_conversation(
     due, held = planned(home, date(2027, 2, 1))
     assert ("captures", str(NEW)) in held
     assert ("captures", str(NEW)) not in due
+
+
+def test_a_conversation_that_only_live_capture_has_is_not_said_to_have_no_data(home: Settings) -> None:
+    FolderStore(home.home / "captures").create(f"captures/date={OLD}/conversation_id=today/1.json", b"{}")
+    for name, says in (("today", f"live capture has documents of this selection, under {OLD}"), ("x", "no data")):
+        with pytest.raises(NothingToEraseError, match=says):
+            look(home, Asked(Selection(ids=IdList.of([name])), "", ""))
 
 
 def test_what_is_due_is_removed_and_the_rest_stays(home: Settings) -> None:
