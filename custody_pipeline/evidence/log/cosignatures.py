@@ -106,8 +106,11 @@ def ask_witness(post: Post, tree: TileTree, checkpoint: Checkpoint, witness: Ver
                 f"{witness.name} has cosigned this log at {size} leaves, and {tree.size} are here: its end was removed"
             )
     if status != 200:
-        kind = WitnessContradictsError if status in {409, 422} else WitnessError
-        raise kind(f"{witness.name}: {_REFUSALS.get(status, f'HTTP {status}')}")
+        # With size 0, nothing is compared. In older versions of the protocol, 409 at the size of the checkpoint says
+        # that its root is another one.
+        if size and (status == 422 or (status == 409 and size == tree.size)):
+            raise WitnessContradictsError(f"{witness.name}: {_CONTRADICTIONS[status]}")
+        raise WitnessError(f"{witness.name}: {_REFUSALS.get(status, f'HTTP {status}; ask again later')}")
     try:
         cosigned = add_cosignatures(checkpoint, answer, [witness])
         seen = cosigned_by(cosigned, [witness])[witness.name]
@@ -124,6 +127,8 @@ def ask_witness(post: Post, tree: TileTree, checkpoint: Checkpoint, witness: Ver
 _REFUSALS = {
     403: "the witness does not know the key of this checkpoint (HTTP 403); register the log's public key there",
     404: "the witness does not know this log (HTTP 404); register the log's origin and public key there",
+}
+_CONTRADICTIONS = {
     409: "the witness has cosigned another root at this size (HTTP 409): somebody forked the log; do not go on",
     422: "the witness refuses the consistency proof (HTTP 422): it has seen another past of this log",
 }
