@@ -499,3 +499,27 @@ def test_what_somebody_dropped_or_altered_is_made_again(night: Night) -> None:
     night.model()
     assert (night.table("chain_of_custody"), night.table("gaps"), view()) == before
     assert night.con.execute("SELECT count(*) FROM staging.recording_metadata").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("segments", "users", "tag"),
+    [(["alert", "wrapup"], ["c1-user-2"], "true"), (["alert", "interact"], ["c1-user-1", "c1-user-2"], "false")],
+)
+@together
+def test_an_agent_who_did_not_answer_is_not_in_the_recording(
+    night: Night, segments: list[str], users: list[str], tag: str
+) -> Parts:
+    """As the analytics job writes a call that was offered to two agents: both sessions name the customer's as peer."""
+    night.transfer({"Legal-Hold": "false"}, {"Legal-Hold": "true"})
+    for resource in ("export_objects", "export_sidecars", "media_digests"):
+        night.rows[resource].clear()
+    _, _, first, second = night.details()["participants"]
+    customer = night.leg("customer")["sessions"][0]
+    customer["recording"] = True
+    for leg in (first, second):
+        leg["sessions"][0] |= {"peer_id": customer["session_id"], "recording": False}
+    (segment,) = first["sessions"][0]["segments"]
+    first["sessions"][0]["segments"] = [{**segment, "segment_type": kind} for kind in segments]
+    night.metadata("c1", {"recording_id": "r1", "session_id": customer["session_id"]})
+    yield
+    assert (night.row()["user_ids"], night.row()["custom_data_legal_hold"]) == (users, tag)

@@ -159,7 +159,7 @@ queues AS (
 legs AS (
     SELECT s.partition_date, s.conversation_id,
         nullif(list_sort(list_distinct(flatten(list(s.queue_ids)))), []) AS queue_ids,
-        list_sort(list_distinct(list(s.user_id) FILTER (s.user_id IS NOT NULL))) AS user_ids,
+        list_sort(list_distinct(list(s.user_id) FILTER (s.user_id IS NOT NULL AND NOT s.only_rang))) AS user_ids,
         list_sort(list_distinct(list(s.script_id) FILTER (s.script_id IS NOT NULL))) AS script_ids,
         list_sort(list_distinct(list(s.flow_id) FILTER (s.flow_id IS NOT NULL))) AS flow_ids,
         list_sort(list_distinct(list(s.flow_name) FILTER (s.flow_name IS NOT NULL))) AS flow_names,

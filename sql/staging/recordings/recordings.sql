@@ -219,6 +219,7 @@ session_candidates AS (
         session.session_id,
         session.purpose,
         session.user_id,
+        session.only_rang,
         session.edge_id,
         CASE
             WHEN recording.named_session_id = session.session_id THEN 1
@@ -244,7 +245,7 @@ sessions AS (
         END AS session_id,
         arg_min(edge_id, (evidence, session_id)) AS edge_id,
         list_sort(list_distinct(
-            list(user_id) FILTER (evidence <= 3 AND purpose IN ('agent', 'user') AND user_id IS NOT NULL)
+            list(user_id) FILTER (evidence <= 3 AND purpose IN ('agent', 'user') AND user_id IS NOT NULL AND NOT only_rang)
         )) AS leg_users
     FROM session_candidates
     WHERE evidence IS NOT NULL

@@ -16,6 +16,7 @@
 -- column edge_id: edge that carried the session
 -- column script_id: script that the agent saw
 -- column is_recorded: true if the vendor says that the session was recorded
+-- column only_rang: true for an agent who was alerted and did not answer
 -- column kind: kind of a recording of this session: audio or screen
 -- column session_start: start of the session's first segment (UTC)
 -- column place: for a session without an id, its position and its participant's in the document; null for others
@@ -90,6 +91,9 @@ flat AS (
         s.edge_id AS edge_id,
         s.script_id AS script_id,
         coalesce(s.recording, false) AS is_recorded,
+        coalesce(list_bool_and([
+            coalesce(lower(segment.segment_type) IN ('alert', 'wrapup'), false) FOR segment IN s.segments
+        ]), false) AS only_rang,
         CASE WHEN lower(s.media_type) = 'screenshare' THEN 'screen' ELSE 'audio' END AS kind,
         list_min([segment.segment_start FOR segment IN s.segments]) AS session_start,
         CASE WHEN s.session_id IS NULL THEN position END AS place,
