@@ -949,6 +949,17 @@ def test_an_organisations_id_that_changes_between_nights_is_named(night: Night) 
     [
         ({"job_state": None}, {}, "an export job that covers it is not FULFILLED"),
         ({"include_screen": False}, {"media": "Screen"}, "the export job leaves out screen recordings"),
+        # The recordings that the job skipped as sensitive are others.
+        (
+            {"include_screen": False, "total_skipped": 1},
+            {"media": "screen", "export_date": None},
+            "the export job leaves out screen recordings",
+        ),
+        (
+            {"include_snippet": False, "total_skipped": 1},
+            {"media_subtype": "Snippet", "export_date": None},
+            "the export job leaves out snippet recordings",
+        ),
     ],
 )
 @together

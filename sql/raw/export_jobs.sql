@@ -17,6 +17,7 @@
 -- column interval_end: end of the interval, exclusive (UTC)
 -- column include_sensitive: true if the job includes recordings with sensitive data; the platform's default is false
 -- column include_screen: true if the job includes screen recordings
+-- column include_snippet: true if the job includes snippets
 -- column include_policy_based: true if the job includes recordings that a policy keeps
 -- column requested_at: when the job was created (UTC)
 -- column total_conversations: conversations that the job selected
@@ -55,6 +56,7 @@ SELECT
     job.interval_end,
     document.recordingJobsQuery.includeRecordingsWithSensitiveData AS include_sensitive,
     document.recordingJobsQuery.includeScreenRecordings AS include_screen,
+    document.recordingJobsQuery.includeSnippetRecordings AS include_snippet,
     document.recordingJobsQuery.includePolicyBasedRecordings AS include_policy_based,
     utc_moment(document.dateCreated) AS requested_at,
     document.totalConversations AS total_conversations,
@@ -74,7 +76,7 @@ FROM landing_documents(
         recordingJobsQuery STRUCT(
             "action" VARCHAR, integrationId VARCHAR, agedConversationInterval VARCHAR,
             includeRecordingsWithSensitiveData BOOLEAN, includeScreenRecordings BOOLEAN,
-            includePolicyBasedRecordings BOOLEAN, conversationQuery STRUCT("interval" VARCHAR)
+            includeSnippetRecordings BOOLEAN, includePolicyBasedRecordings BOOLEAN, conversationQuery STRUCT("interval" VARCHAR)
         )
     )'
 ) AS landed,

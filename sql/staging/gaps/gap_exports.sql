@@ -141,6 +141,13 @@ absent AS (
         CASE WHEN r.in_sessions THEN u.deletion_evidence ELSE d.deletion_evidence END AS deletion_evidence,
         u.recordings >= count(*) FILTER (r.in_sessions) OVER (PARTITION BY r.partition_date, r.conversation_id)
             AS all_were_deleted,
+        coalesce(
+            CASE stated_kind(r.media_type, r.media_subtype)
+                WHEN 'screen' THEN r.screenless_jobs
+                WHEN 'snippet' THEN r.snippetless_jobs
+            END > 0,
+            false
+        ) AS is_left_out,
         w.recordings AS without_session,
         CASE WHEN r.in_sessions THEN p.evidence ELSE b.evidence END AS earlier_evidence, b.first_seen_at
     FROM staging.recordings AS r
@@ -189,7 +196,7 @@ findings AS (
             WHEN file_state = 'DELETED' OR delete_date <= asked_at THEN 'RECORDING_DELETED'
             WHEN file_state = 'ARCHIVED' THEN 'RECORDING_ARCHIVED'
             WHEN in_metadata AND export_date IS NULL AND coalesce(file_state, 'AVAILABLE') = 'AVAILABLE'
-                AND covering_jobs > 0 AND excluding_jobs = covering_jobs THEN 'EXPORT_EXCLUDED_SENSITIVE'
+                AND covering_jobs > 0 AND excluding_jobs = covering_jobs AND NOT is_left_out THEN 'EXPORT_EXCLUDED_SENSITIVE'
             WHEN in_metadata THEN 'EXPORT_PENDING'
             WHEN NOT in_orphans THEN 'OBJECT_MISSING'
         END AS reason
@@ -227,8 +234,7 @@ SELECT
         ELSE CASE
             WHEN covering_jobs = 0 THEN 'no export job covers the conversation yet'
             WHEN unfinished_jobs > 0 THEN 'an export job that covers it is not FULFILLED'
-            WHEN screenless_jobs > 0 AND stated_kind(media_type, media_subtype) = 'screen'
-                THEN 'the export job leaves out screen recordings'
+            WHEN is_left_out THEN 'the export job leaves out ' || stated_kind(media_type, media_subtype) || ' recordings'
             WHEN export_date IS NOT NULL THEN 'due for export since ' || export_date::VARCHAR || ' UTC'
             ELSE 'file state ' || coalesce(file_state, 'unknown')
         END

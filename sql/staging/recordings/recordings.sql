@@ -77,6 +77,7 @@
 -- column unfinished_jobs: covering jobs that are not FULFILLED
 -- column excluding_jobs: covering jobs that are FULFILLED, leave out sensitive recordings and skipped some recordings
 -- column screenless_jobs: covering jobs that are FULFILLED and leave out screen recordings
+-- column snippetless_jobs: covering jobs that are FULFILLED and leave out snippets
 -- column job_evidence: documents of the covering jobs, as evidence
 -- column session_id: session of the recording
 -- column leg_users: agents whose leg was recorded
@@ -305,6 +306,7 @@ covered AS (
             job.job_state = 'FULFILLED' AND NOT coalesce(job.include_sensitive, false) AND job.total_skipped > 0
         ) AS excluding,
         count(*) FILTER (job.job_state = 'FULFILLED' AND NOT coalesce(job.include_screen, true)) AS screenless,
+        count(*) FILTER (job.job_state = 'FULFILLED' AND NOT coalesce(job.include_snippet, true)) AS snippetless,
         list(document.evidence ORDER BY job.job_id) FILTER (document.evidence IS NOT NULL) AS evidence
     FROM places AS place
     INNER JOIN jobs AS job
@@ -400,6 +402,7 @@ SELECT
     coalesce(covered.unfinished, 0) AS unfinished_jobs,
     coalesce(covered.excluding, 0) AS excluding_jobs,
     coalesce(covered.screenless, 0) AS screenless_jobs,
+    coalesce(covered.snippetless, 0) AS snippetless_jobs,
     coalesce(covered.evidence, []) AS job_evidence,
     coalesce(key_columns.named_session_id, session.session_id) AS session_id,
     coalesce(session.leg_users, []) AS leg_users,

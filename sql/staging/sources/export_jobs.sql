@@ -17,6 +17,7 @@
 -- column interval_end: end of the interval, exclusive (UTC)
 -- column include_sensitive: true if the job includes recordings with sensitive data
 -- column include_screen: true if the job includes screen recordings
+-- column include_snippet: true if the job includes snippets
 -- column requested_at: when the job was created (UTC)
 -- column total_recordings: recordings that the job selected
 -- column total_skipped: recordings that the job skipped
@@ -38,6 +39,7 @@ SELECT
     d.interval_end,
     d.include_sensitive,
     d.include_screen,
+    d.include_snippet,
     d.requested_at,
     d.total_recordings,
     d.total_skipped,
