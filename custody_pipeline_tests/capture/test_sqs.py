@@ -265,3 +265,16 @@ def test_events_are_counted_where_the_dead_letters_may_not_be_read() -> None:
     queue = SqsQueue(Mock(get_queue_attributes=attributes), "here", dead_letter_url="dead")
     assert (queue.metrics().depth, queue.metrics().dead) == (4, 0)
     queue.close()
+
+
+def test_a_body_of_somebody_else_that_only_says_it_is_base64_ends_no_drain() -> None:
+    client = Mock()
+    message = {
+        "Body": "abc",
+        "ReceiptHandle": "r",
+        "Attributes": {"SentTimestamp": "1793613600123", "ApproximateReceiveCount": "1"},
+        "MessageAttributes": {"custody-encoding": {"DataType": "String", "StringValue": "base64"}},
+    }
+    client.receive_message.side_effect = [{"Messages": [message]}, {}]
+    (delivery,) = SqsQueue(client, "https://sqs.example/q").receive(10, 60)
+    assert delivery.body == b"abc"
