@@ -55,7 +55,7 @@ def exceptions_of(
                 "proof": f"evidence/data/records/{gone.control}.json",
             }
     for control in unfound:
-        explanation = "No sealed cut has the document."
+        explanation = "No sealed cut has the document in a form that can be read."
         yield _EMPTY | {"what": control, "why": "conversation_document", "explanation": explanation}
 
 
