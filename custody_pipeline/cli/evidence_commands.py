@@ -24,6 +24,7 @@ from custody_pipeline.cli.shared import (
     answer,
     answer_whole,
     app,
+    complain,
     numbered,
     progress_bars,
     say,
@@ -285,6 +286,7 @@ def tidy(
     from custody_pipeline.defs.instance import tidy_runs
     from custody_pipeline.fleet.overview import overview
     from custody_pipeline.fleet.shards import tidy_nights
+    from custody_pipeline.operations.endings import ending_of
     from custody_pipeline.operations.verification import public_keys
     from custody_pipeline.publish.tidy import tidy_landing
     from custody_pipeline.warehouse.connection import NoWarehouseError
@@ -294,7 +296,12 @@ def tidy(
         if con is None:
             raise NoWarehouseError(settings.warehouse_path)
         result = tidy_landing(con, settings, public_keys(settings, []), dry_run=dry_run)
-    runs, freed = tidy_runs(settings, dry_run=dry_run)
+    status, runs, freed = OK, 0, 0
+    try:
+        runs, freed = tidy_runs(settings, dry_run=dry_run)
+    except Exception as error:  # noqa: BLE001 - on a full disk Dagster's database cannot even be read
+        status = INCOMPLETE
+        complain(f"Dagster's runs were left alone: {ending_of(error)[0]}")
     nights = tidy_nights(settings, datetime.now(UTC), dry_run=dry_run) if settings.nights_url else []
     what = "would be removed" if dry_run else "removed"
     lines = [f"{len(result.removed)} files, {result.bytes} bytes {what}"]
@@ -304,6 +311,7 @@ def tidy(
     told = [str(night) for night in nights]
     counts = {"removed": result.removed, "bytes": result.bytes, "kept": result.kept, "runs": runs, "nights": told}
     answer(counts, lines, as_json=as_json)
+    raise typer.Exit(status)
 
 
 witness_commands = typer.Typer(no_args_is_help=True, help="Cosignatures of witnesses on the head of the log (C2SP).")

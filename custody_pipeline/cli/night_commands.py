@@ -173,8 +173,8 @@ def explain(
 ) -> None:
     """Show the whole story of a recording: timeline, tags and their sources, each gap with its proof and next step."""
     from custody_pipeline.cli.story import print_story
+    from custody_pipeline.operations.endings import ending_of
     from custody_pipeline.operations.explain import GapFilter, explain, record_explained, unsettled
-    from custody_pipeline.warehouse.connection import WarehouseError
 
     settings = settings_of_environment()
     story = explain(settings, subject)
@@ -190,8 +190,8 @@ def explain(
             print_story(console_of_stdout(), recording)
     try:
         record_explained(settings, story)
-    except (WarehouseError, OSError) as error:  # in use, or read-only
-        say(f"this reading left no custody event: {error}")
+    except Exception as error:  # noqa: BLE001 - in use, read-only or on a full disk: the story is told
+        say(f"this reading left no custody event: {ending_of(error)[0]}")
 
 
 @app.command()

@@ -13,6 +13,7 @@ import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 import dagster as dg
@@ -35,6 +36,7 @@ from custody_pipeline.io.night_keys import LocalWrapping, NightKeys
 from custody_pipeline.models.mapping_file import MappingError
 from custody_pipeline.operations.endings import ending_of
 from custody_pipeline.publish.publication import PublishError
+from custody_pipeline.publish.tidy import Tidied
 from custody_pipeline.settings import SettingsError, load_settings
 from custody_pipeline.warehouse.connection import Warehouse, WarehouseBusyError
 from custody_pipeline_tests.forked import forked
@@ -392,6 +394,30 @@ def test_a_damaged_warehouse_is_one_line_with_the_next_step(
     status, told = ran(capsys, monkeypatch, command)
     assert (status, told.count("\n")) == (2, 1)
     assert "move it away" in told
+
+
+def test_on_a_full_disk_landing_files_go_although_dagsters_database_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    with Warehouse(load_settings()).open():
+        pass
+    monkeypatch.setattr("custody_pipeline.publish.tidy.tidy_landing", lambda *_, **__: Tidied(["receipt"], 3))
+    full = Mock(side_effect=sqlite3.OperationalError("disk I/O error"))
+    monkeypatch.setattr("custody_pipeline.defs.instance.tidy_runs", full)
+    told = CliRunner().invoke(app, ["tidy"])
+    assert (told.exit_code, told.stdout) == (2, "1 files, 3 bytes removed\n")
+    assert "Dagster's runs were left alone: Dagster's database: disk I/O error; free some space" in told.stderr
+
+
+def test_a_story_is_told_although_the_disk_is_full(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    monkeypatch.setattr("custody_pipeline.operations.explain.explain", lambda *_: {"recordings": []})
+    full = Mock(side_effect=duckdb.FatalException(f"FATAL Error: {os.strerror(errno.ENOSPC)}"))
+    monkeypatch.setattr("custody_pipeline.operations.explain.record_explained", full)
+    told = CliRunner().invoke(app, ["explain", "r1"])
+    assert told.exit_code == 0
+    assert "this reading left no custody event: DuckDB: FatalException; free some space" in " ".join(
+        told.stderr.split()
+    )
 
 
 def test_a_damaged_snapshot_is_replaced_by_a_night(
