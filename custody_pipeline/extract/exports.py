@@ -77,7 +77,8 @@ def _collect_bucket(collector: Collector) -> list[Landing]:
                 _add_sidecar(sidecars, row, content)
         except (ClientError, BotoCoreError) as error:
             raise BucketUnreachableError(
-                f"{place} cannot be listed: {error}. The credentials need s3:ListBucket and s3:ListBucketVersions"
+                f"{place} cannot be listed: {str(error).rstrip('.')}. custody doctor says what to do; the credentials "
+                "need s3:ListBucket and s3:ListBucketVersions"
             ) from error
     sidecars.landing.fail_if_nothing_was_read(sidecars.landing.asked or 0)
     return [objects.landing, sidecars.landing]

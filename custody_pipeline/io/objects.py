@@ -46,6 +46,8 @@ NO_LOCK = {
 """S3's codes for an object or bucket without a lock. Other errors do not tell whether there is a lock."""
 UNKNOWN_IDENTITY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 """Codes of S3: it does not know the credentials, or they have expired."""
+OTHER_TIME = {"RequestTimeTooSkewed"}
+"""S3's code for a machine whose clock is more than 15 minutes away from its own."""
 REFUSED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 """S3's codes for a request whose condition (`If-Match`, `If-None-Match`) is false."""
 UNFINISHED_SECONDS = 10.0

@@ -18,7 +18,7 @@ from custody_pipeline.evidence.cut.seal import SEALING
 from custody_pipeline.extract.export_listing import folders_above_years, oldest_night
 from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.io.clock import http_date
-from custody_pipeline.io.objects import UNKNOWN_IDENTITY, error_code, pages_of
+from custody_pipeline.io.objects import OTHER_TIME, UNKNOWN_IDENTITY, error_code, pages_of
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.operations.doctor_line import Line
 from custody_pipeline.operations.endings import without_answer
@@ -33,6 +33,7 @@ _READING = "s3:ListBucket, s3:GetObject"
 _DENIED = {"AccessDenied", "403", "Forbidden"}
 _ABSENT = {"NoSuchBucket", "404"}
 _ELSEWHERE = {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+_SYNCHRONISE = "Synchronise this machine's clock."
 _CLOCK_TOLERANCE = timedelta(seconds=60)
 
 
@@ -161,6 +162,7 @@ def refusal(check: str, variable: str, permissions: str, error: ClientError | Bo
         (_DENIED, f"Allow {permissions} to these credentials; docs/policies has whole policies."),
         (_ABSENT, f"There is no such bucket: create it, or correct {variable}."),
         (UNKNOWN_IDENTITY, "Check the AWS credentials: this S3 does not know them, or they have expired."),
+        (OTHER_TIME, _SYNCHRONISE),
         (_ELSEWHERE, "Set CUSTODY_S3_REGION to the bucket's region."),
     ):
         if code in codes:
@@ -252,5 +254,5 @@ def _clock(client: S3Client, place: S3Location) -> Line:
     skew = abs(datetime.now(UTC) - server)
     if skew > _CLOCK_TOLERANCE:
         found = f"{skew.total_seconds():.0f} s away from S3's"
-        return Line("clock", "not ok", found, "Synchronise this machine's clock.")
+        return Line("clock", "not ok", found, _SYNCHRONISE)
     return Line("clock", "ok", f"within {skew.total_seconds():.0f} s of S3's")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.seal import SEALING
-from custody_pipeline.io.objects import UNKNOWN_IDENTITY, error_code
+from custody_pipeline.io.objects import OTHER_TIME, UNKNOWN_IDENTITY, error_code
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.settings import Settings
 
@@ -69,6 +69,8 @@ def _honours_conditions(client: S3Client, place: S3Location, setting: str) -> bo
             advice = f"allow what docs/policies/publisher.json allows, or correct {setting}"
         elif code in UNKNOWN_IDENTITY:
             advice = "check the AWS credentials: this S3 does not know them, or they have expired"
+        elif code in OTHER_TIME:
+            advice = "synchronise this machine's clock"
         elif code in _UNKNOWN:
             advice = "use an S3 that honours If-Match and If-None-Match"
         else:

@@ -161,6 +161,7 @@ def test_a_page_of_html_is_no_empty_bucket(
     [
         ("InvalidAccessKeyId", 403, "AWS credentials"),
         ("AuthorizationHeaderMalformed", 400, "CUSTODY_S3_REGION"),
+        ("RequestTimeTooSkewed", 403, "Synchronise this machine's clock"),
         ("TeaPot", 418, "TeaPot"),
     ],
 )
@@ -248,6 +249,7 @@ def test_a_bucket_in_another_region_than_configured_is_read_there(
         (lambda r: "list-type" in r.query, "ListObjectsV2: AccessDenied"),
         (lambda r: r.method == "PUT", "PutObject: AccessDenied"),
         (lambda r: "list-type" in r.query, "ListObjectsV2: ExpiredToken.*: check the AWS credentials"),
+        (lambda r: "list-type" in r.query, "ListObjectsV2: RequestTimeTooSkewed.*: synchronise this machine's clock"),
         (lambda r: "if-match" in r.headers, "PutObject: NotImplemented.*: use an S3 that honours If-Match"),
     ],
 )
