@@ -118,7 +118,14 @@ def remove_versions(client: S3Client, versions: Iterable[Version], *, bypass_gov
     extra: dict[str, Any] = {"BypassGovernanceRetention": True} if bypass_governance else {}
     for part in batches(list(versions), _MOST_DELETED):
         objects: list[Any] = [{"Key": item.key, "VersionId": item.version_id} for item in part]
-        answer = client.delete_objects(Bucket=part[0].bucket, Delete={"Objects": objects, "Quiet": True}, **extra)
+        what: Any = {"Bucket": part[0].bucket, "Delete": {"Objects": objects, "Quiet": True}}
+        try:
+            answer = client.delete_objects(**what, **extra)
+        except ClientError as error:
+            # In a bucket without Object Lock, S3 refuses the header, and there is nothing to bypass.
+            if not extra or error_code(error) != "InvalidArgument":
+                raise
+            answer = client.delete_objects(**what)
         if kept := answer.get("Errors"):
             first = kept[0]
             raise LockedError(
