@@ -224,7 +224,8 @@ def _choices(policy: Policy, sources: Iterable[_Opened]) -> Choices:
             found.unread.update(con.execute(_UNREAD).fetchall())
             told = set(con.execute(_DIVIDED).fetchall()) if table_columns(con, "custody.divisions") else set()
             for kind, sql in _UNNAMED.items():
-                if kind == "queues" or table_columns(con, f"custody.{kind}"):
+                named = any(getattr(rule.selection, kind) for rule in policy.rules)
+                if named and (kind == "queues" or table_columns(con, f"custody.{kind}")):
                     found.unnamed[kind].update(con.execute(sql).fetchall())
             found.undivided.update({name: night for name, night in latest.items() if (name,) not in told})
         for number, rule in enumerate(policy.rules):
