@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from custody_pipeline.evidence.cut.workbook import write_workbook
-from custody_pipeline.evidence.package.volume_tables import FIELD, QUOTE, TAG, duration, load_value
+from custody_pipeline.evidence.package.volume_tables import FIELD, LOAD_COLUMNS, QUOTE, TAG, duration, load_value
 from custody_pipeline.extract.documents import BYTE_ORDER_MARK
 from custody_pipeline.matters.case_uco import CaseWriter
 from custody_pipeline.matters.matter import DATE_FORMS, Matter
@@ -37,33 +37,35 @@ _IN_TERMS = ("role", "nist_sp_800_86_phase", "iso_27037_process")
 CUSTODY_LOG = (*_LOGGED, *_IN_TERMS)
 
 _LOAD_FIELDS = {
-    "BEGDOC": ("control_number", "Fixed-Length Text", "control number; the document identifier"),
-    "ENDDOC": ("control_number", "Fixed-Length Text", "the same: a recording is one document"),
-    "VOLUME": ("volume", "Fixed-Length Text", "volume of the production"),
-    "CUSTODIAN": ("custodian", "Single Choice", "as the matter file says"),
-    "FILENAME": ("file_name", "Fixed-Length Text", "name of the audio file"),
-    "NATIVEPATH": ("native_path", "Native File", "path of the audio file below the volume"),
-    "FILESIZE": ("bytes", "Whole Number", "bytes of the audio file"),
-    "MD5HASH": ("md5", "Fixed-Length Text", "MD5 of the audio file, as sealed"),
-    "SHA256HASH": ("sha256", "Fixed-Length Text", "SHA-256 of the audio file, as sealed"),
-    "DATESENT": ("date", "Date", "start of the recording, else of the conversation, in TIMEZONE"),
-    "TIMESENT": ("time", "Fixed-Length Text", "of the same moment, HH:MM:SS"),
-    "TIMEZONE": ("time_zone", "Fixed-Length Text", "name of the zone, and the offset from UTC"),
-    "DURATION": ("duration", "Fixed-Length Text", "HH:MM:SS"),
-    "DIRECTION": ("direction", "Single Choice", "inbound or outbound"),
-    "CALLER": ("caller_number", "Fixed-Length Text", "caller's number"),
-    "CALLED": ("called_number", "Fixed-Length Text", "called number"),
-    "AGENT": ("agent_names", "Long Text", "names of the agents, else their user ids"),
-    "AGENTEMAIL": ("agent_emails", "Long Text", "e-mail addresses of the agents"),
-    "AGENTID": ("agent_ids", "Long Text", "user ids of the agents"),
-    "QUEUE": ("queues", "Long Text", "names of the queues, else their ids"),
-    "QUEUEID": ("queue_ids", "Long Text", "ids of the queues; QUEUE lacks those whose name the client may not see"),
-    "MEDIATYPE": ("media", "Single Choice", "kind of media"),
-    "CONVERSATIONID": ("conversation_id", "Fixed-Length Text", "the vendor's conversation"),
-    "RECORDINGID": ("recording_id", "Fixed-Length Text", "the vendor's recording"),
-    "GAPS": ("gaps", "Long Text", "what is missing of this recording, in words"),
-    "SUPERSEDES": ("supersedes", "Fixed-Length Text", "control number of an earlier production of the same recording"),
+    "BEGDOC": ("Fixed-Length Text", "control number; the document identifier"),
+    "ENDDOC": ("Fixed-Length Text", "the same: a recording is one document"),
+    "VOLUME": ("Fixed-Length Text", "volume of the production"),
+    "CUSTODIAN": ("Single Choice", "as the matter file says"),
+    "FILENAME": ("Fixed-Length Text", "name of the audio file"),
+    "NATIVEPATH": ("Native File", "path of the audio file below the volume"),
+    "FILESIZE": ("Whole Number", "bytes of the audio file"),
+    "MD5HASH": ("Fixed-Length Text", "MD5 of the audio file, as sealed"),
+    "SHA256HASH": ("Fixed-Length Text", "SHA-256 of the audio file, as sealed"),
+    "DATESENT": ("Date", "start of the recording, else of the conversation, in TIMEZONE"),
+    "TIMESENT": ("Fixed-Length Text", "of the same moment, HH:MM:SS"),
+    "TIMEZONE": ("Fixed-Length Text", "name of the zone, and the offset from UTC"),
+    "DURATION": ("Fixed-Length Text", "HH:MM:SS"),
+    "DIRECTION": ("Single Choice", "inbound or outbound"),
+    "CALLER": ("Fixed-Length Text", "caller's number"),
+    "CALLED": ("Fixed-Length Text", "called number"),
+    "AGENT": ("Long Text", "names of the agents, else their user ids"),
+    "AGENTEMAIL": ("Long Text", "e-mail addresses of the agents"),
+    "AGENTID": ("Long Text", "user ids of the agents"),
+    "QUEUE": ("Long Text", "names of the queues, else their ids"),
+    "QUEUEID": ("Long Text", "ids of the queues; QUEUE lacks those whose name the client may not see"),
+    "MEDIATYPE": ("Single Choice", "kind of media"),
+    "CONVERSATIONID": ("Fixed-Length Text", "the vendor's conversation"),
+    "RECORDINGID": ("Fixed-Length Text", "the vendor's recording"),
+    "GAPS": ("Long Text", "what is missing of this recording, in words"),
+    "SUPERSEDES": ("Fixed-Length Text", "control number of an earlier production of the same recording"),
 }
+"""Field of the load file → its type of field in Relativity, and its meaning."""
+
 _SEC_FIELDS = {
     "Caller Name": "caller_name",
     "Originating Number": "caller_number",
@@ -209,8 +211,7 @@ def write_load_file(path: Path, rows: Iterable[Mapping[str, str]], names: Iterab
 
     The format has no escape, so a value's own þ becomes `th`, its ® `(R)`, and its U+0014 a space.
     """
-    fields = {name: source for name, (source, _, _) in _LOAD_FIELDS.items()}
-    fields |= {_load_field(name): name for name in names if is_tag_column(name)}
+    fields = LOAD_COLUMNS | {_load_field(name): name for name in names if is_tag_column(name)}
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         file.write(_load_line(fields))
         for row in rows:
@@ -220,14 +221,14 @@ def write_load_file(path: Path, rows: Iterable[Mapping[str, str]], names: Iterab
 def _load_field(column: str) -> str:
     """The load file's field of a tag: its column without `custom_data_`, unless a field of ours has that name."""
     short = column.removeprefix(TAG).upper()
-    return column.upper() if short in _LOAD_FIELDS else short
+    return column.upper() if short in LOAD_COLUMNS else short
 
 
 def write_field_map(path: Path, names: Iterable[str]) -> None:
     """The meaning of each field of the load file, and its type of field in Relativity."""
     described = [
         {"load_field": name, "relativity_type": kind, "description": text}
-        for name, (_, kind, text) in _LOAD_FIELDS.items()
+        for name, (kind, text) in _LOAD_FIELDS.items()
     ]
     for name in filter(is_tag_column, names):
         described.append(

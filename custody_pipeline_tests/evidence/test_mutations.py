@@ -174,8 +174,8 @@ def load_lines(rows: list[dict[str, str]]) -> list[list[str]]:
     return [list(fields), *([load_value(row[column]) for column in fields.values()] for row in rows)]
 
 
-def test_the_fields_of_a_load_file_are_those_that_are_compared() -> None:
-    assert {name: source for name, (source, _, _) in production_tables._LOAD_FIELDS.items()} == LOAD_COLUMNS
+def test_every_field_of_a_load_file_is_described() -> None:
+    assert list(production_tables._LOAD_FIELDS) == list(LOAD_COLUMNS)
 
 
 def test_no_change_of_a_proof_or_a_checkpoint_survives(published: tuple[Path, Check], tmp_path: Path) -> None:
