@@ -114,7 +114,8 @@ def test_a_key_file_of_another_form_is_refused_with_the_form_and_without_its_con
 
 
 def test_kms_wraps_and_each_kms_key_opens_what_it_wrapped(kms: Any, tmp_path: Path) -> None:
-    first, second = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    elsewhere = boto3.client("kms", region_name="us-east-1")
+    first, second = (client.create_key()["KeyMetadata"]["Arn"] for client in (elsewhere, kms))
     store = FolderStore(tmp_path)
     key = made(NightKeys(KmsWrapping(first), store))
     assert kept(tmp_path)["under"] == first

@@ -18,6 +18,7 @@ import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from datetime import date
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Literal, Protocol, TypeVar
@@ -150,20 +151,24 @@ class KmsWrapping:
 
     def __init__(self, key: str) -> None:
         self.under = key
-        self._client = kms_client(NightKeyError, key)
+        # An earlier key may be in another region.
+        self._client_of = cache(partial(kms_client, NightKeyError))
+        self._client_of(key)
 
     def wrap(self, key: NightKey) -> bytes:
         """Encrypted by KMS, with night and id as the encryption context."""
         context = {"night": key.night.isoformat(), "key_id": key.id.hex()}
         with explained(self.under, "kms:Encrypt", NightKeyError, _KIND):
-            answer = self._client.encrypt(KeyId=self.under, Plaintext=key.secret, EncryptionContext=context)
+            answer = self._client_of(self.under).encrypt(
+                KeyId=self.under, Plaintext=key.secret, EncryptionContext=context
+            )
         return answer["CiphertextBlob"]
 
     def unwrap(self, kept: WrappedKey) -> bytes:
         """Decrypted by the KMS key that wrapped it, which may be an earlier one."""
         context = {"night": kept.night, "key_id": kept.id}
         with explained(kept.under, "kms:Decrypt", NightKeyError, _KIND):
-            answer = self._client.decrypt(
+            answer = self._client_of(kept.under).decrypt(
                 KeyId=kept.under, CiphertextBlob=b64decode(kept.wrapped), EncryptionContext=context
             )
         return answer["Plaintext"]
