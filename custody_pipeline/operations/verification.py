@@ -107,10 +107,10 @@ def public_keys(settings: Settings, files: Sequence[Path]) -> list[Verifier]:
     found = [key for key in found if key.kind == ED25519]  # that of a witness may lie beside ours
     if not files:
         try:
-            found += [key for key in signing_verifiers(settings) if key not in found]
+            found += signing_verifiers(settings)
         except SigningKeyError as error:
             raise SettingsError(str(error)) from error
-    return found
+    return list(dict.fromkeys(found))
 
 
 def keys_for(settings: Settings, target: str, files: Sequence[Path]) -> list[Verifier]:

@@ -94,6 +94,7 @@ def load_sealing(settings: Settings) -> Sealing:
     signers: list[Signer] = [_signer(settings, keys)]
     if (successor := _successor(settings, signers[0].verifier)) is not None:
         signers.append(successor)
+        _keep_public_half(keys, signers[0].verifier)
     return Sealing(
         signers=tuple(signers),
         salt_secret=_salt_secret(settings, keys / "salt"),
@@ -103,6 +104,13 @@ def load_sealing(settings: Settings) -> Sealing:
         legal_hold=settings.legal_hold,
         newer_within_days=settings.newer_within_days,
     )
+
+
+def _keep_public_half(keys: Path, old: Verifier) -> None:
+    """After a rotation, the old key's public half is what leads this home's checks of older nights to the new key."""
+    kept = keys / f"before-{old.fingerprint[:16]}.pub"
+    if not kept.exists():
+        write_whole(kept, f"{old.vkey}\n".encode())
 
 
 def load_signing_key(settings: Settings) -> Signer | None:

@@ -11,6 +11,7 @@ import responses
 
 from custody_pipeline.evidence.log.keys import SigningKeyError, new_key, write_new_key
 from custody_pipeline.evidence.reader import NOTE_BYTES
+from custody_pipeline.operations.verification import public_keys
 from custody_pipeline.publish.sealing import TimestampUnavailableError, load_sealing, load_signing_key
 from custody_pipeline.settings import SettingsError, load_settings
 from custody_pipeline_tests.evidence.authority import make_authority
@@ -75,6 +76,10 @@ def test_a_key_from_the_environment_and_one_from_a_file_sign_one_log(
     assert [signer.verifier.vkey for signer in sealing.signers] == [current.public, following.public]
     assert sealing.origin == "custody.example.com/eu"
     assert not (settings.home / "keys" / "demo.key").exists()
+    # The old key may be destroyed then; this home still checks what it sealed.
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY", following.private)
+    monkeypatch.delenv("CUSTODY_NEXT_SIGNING_KEY_FILE")
+    assert {key.vkey for key in public_keys(load_settings(), [])} == {current.public, following.public}
 
 
 def test_two_keys_for_one_purpose_are_refused_without_showing_them(
