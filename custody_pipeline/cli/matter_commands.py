@@ -170,8 +170,11 @@ def matter_produce(
         say("these were begun in that folder: --to is for new volumes")
     if unmatched := found.found.unmatched:
         say(f"exceptions.csv has {numbered(len(unmatched), 'id')} in no collected night")
-    if missed := (*found.found.excluded_unmatched, *found.found.strangers, *found.unseen_masks):
-        what = "the excluded ids, of the agents and of the masked tags"
+    of_matter = found.found
+    if missed := (
+        *of_matter.excluded_unmatched, *of_matter.strangers, *of_matter.unseen_queues, *found.unseen_masks
+    ):  # fmt: skip
+        what = "the excluded ids, agents, queues, divisions and masked tags"
         say(f"not found: {len(missed)} of {what}; custody matter show {name} names them")
     if found.not_known:
         say(f"{numbered(found.not_known, 'more recording')} may belong to it: custody matter show {name}")

@@ -48,6 +48,7 @@ def _selection(matter: Matter, standing: Standing) -> Iterator[str]:
         (found.elsewhere, "there, but nothing shows that the other conditions hold"),
         (found.excluded_unmatched, "excluded, but not found by the selection"),
         (found.strangers, "an agent that no collected night has"),
+        (found.unseen_queues, "a queue or division that no collected night has"),
         (found.unseen_tags, "a tag that no collected night has; capitals count"),
         (found.variants, "another spelling of a tag; the condition does not find it"),
         (standing.unseen_masks, "a masked tag that no collected night has"),

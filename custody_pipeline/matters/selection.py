@@ -30,6 +30,8 @@ _DIVISIONS = """lower(conversation_id) IN (
     ) OR ($or_unread AND lower(conversation_id) NOT IN (
         SELECT lower(conversation_id) FROM custody.divisions GROUP BY ALL HAVING bool_and(division_name IS NOT NULL)
     ))"""
+_QUEUES = "SELECT DISTINCT lower(unnest(list_concat(queue_ids, queue_names))) FROM custody.chain_of_custody"
+_NAMED_DIVISIONS = "SELECT DISTINCT lower(unnest([division_id, division_name])) FROM custody.divisions"
 _ROWS_AT_ONCE = 1_000
 _PACKED_AT_ONCE = 500
 _LEVEL = 1
@@ -105,6 +107,7 @@ class Found:
         excluded_unmatched: excluded ids that the selection does not find.
         repeated: lines of the list that repeat an id.
         strangers: agents of the matter file that no collected night has.
+        unseen_queues: queues and divisions of the matter file that no collected night has.
         unseen_tags: keys of its tag conditions that no collected night has.
         variants: other spellings of these keys, whose tags the conditions do not find.
     """
@@ -117,6 +120,7 @@ class Found:
     strangers: tuple[str, ...] = ()
     unseen_tags: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    unseen_queues: tuple[str, ...] = ()
 
     @property
     def produced(self) -> Iterator[Recording]:
@@ -171,6 +175,7 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: boo
         _agents(con, selection.agents)[1],
         unseen,
         variants,
+        _unseen(con, selection.queues, _QUEUES) + _unseen(con, selection.divisions, _NAMED_DIVISIONS),
     )
 
 
@@ -250,6 +255,12 @@ def _agents(con: duckdb.DuckDBPyConnection, wanted: tuple[str, ...]) -> tuple[li
     # An agent that no night has must find nothing; without the id, the condition would find everything.
     ids = {found for agent in wanted for found in named.get(agent.casefold(), {agent.lower()})}
     return sorted(ids), strangers
+
+
+def _unseen(con: duckdb.DuckDBPyConnection, wanted: tuple[str, ...], seen: str) -> tuple[str, ...]:
+    """Which of the wanted names no collected night has. `seen`: a query for the names in lower case."""
+    known = set(con.execute(seen).fetchall() if wanted else ())
+    return tuple(name for name in wanted if (name.lower(),) not in known)
 
 
 def tag_keys(con: duckdb.DuckDBPyConnection) -> list[str]:

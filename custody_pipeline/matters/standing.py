@@ -148,6 +148,7 @@ class Standing:
             "outside_of_the_conditions": list(self.found.elsewhere),
             "excluded_unmatched": list(self.found.excluded_unmatched),
             "agents_unmatched": list(self.found.strangers),
+            "queues_unmatched": list(self.found.unseen_queues),
             "tags_unmatched": list(self.found.unseen_tags),
             "tag_variants": list(self.found.variants),
             "masks_unmatched": list(self.unseen_masks),

@@ -279,7 +279,9 @@ def test_each_condition_finds_what_the_rows_say(night: Published) -> None:
         assert (keys(found), found.strangers) == (with_agent, ("Nobody Known",))
     assert not keys(find(night, "  agents: [Nobody Known]"))
     with_queue = {(r["conversation_id"], r["recording_id"]) for r in night.rows if queue in (r["queue_names"] or [])}
-    assert keys(find(night, f"  queues: ['{queue.lower()}']")) == with_queue
+    found = find(night, f"  queues: ['{queue.lower()}', Clams]")
+    assert (keys(found), found.unseen_queues) == (with_queue, ("Clams",))
+    assert find(night, "  divisions: [Hom]").unseen_queues == ("Hom",)
     number = row["ani"].partition("@")[0].rpartition(":")[2]
     for written in (number, f"00{number.lstrip('+')}", f"{number[:4]} ({number[4:7]}) {number[7:]}", number[-8:]):
         assert (row["conversation_id"], row["recording_id"]) in keys(find(night, f"  numbers: ['{written}']"))
