@@ -39,10 +39,16 @@ class Answer:
 
 @dataclass
 class Proxy:
-    """The proxy's address, the requests so far, and the function that may answer one in place of the server."""
+    """The proxy's address, and the function that may answer a request in place of the server.
+
+    Attributes:
+        requests: those so far.
+        missed: of these, those that the server answered with 404.
+    """
 
     url: str = ""
     requests: list[Request] = field(default_factory=list)
+    missed: list[Request] = field(default_factory=list)
     answer: Callable[[Request], Answer | None] = lambda _: None
 
 
@@ -77,6 +83,8 @@ def running_proxy(upstream: str) -> Iterator[Proxy]:
                         connection.putheader(name, value)
                 connection.endheaders(body or None)
                 found = connection.getresponse()
+                if found.status == 404:
+                    proxy.missed.append(request)
                 data = found.read()
             finally:
                 connection.close()

@@ -153,8 +153,11 @@ class Deployment:
     def calls(self) -> set[Call]:
         """Everything since the last time."""
         found = {call for request in self._s3.requests for call in s3_calls(request)}
+        # Without the permission to list, AWS answers 403 where nothing is, and not 404.
+        found |= {("s3:ListBucket", f"arn:aws:s3:::{request.path.split('/')[1]}") for request in self._s3.missed}
         found |= {call for request in self._kms.requests for call in kms_calls(request, KMS_KEY)}
         self._s3.requests.clear()
+        self._s3.missed.clear()
         self._kms.requests.clear()
         return found
 
