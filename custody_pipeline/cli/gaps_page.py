@@ -12,13 +12,15 @@ from custody_pipeline.cli.shared import numbered, say, tell
 from custody_pipeline.io.clock import utc_now
 
 _INDENT = 14
+_NO_RECORDING = ("source:", "object:", "organization:")
 
 
 def print_gaps(rows: list[dict[str, Any]]) -> None:
     """Print the gaps in the given order, grouped by reason. No line is wider than the terminal."""
     for reason, group in groupby(rows, lambda row: (row["reason"], row["severity"])):
         found = list(group)
-        tell(f"{reason[0]}  {reason[1]}, {numbered(len(found), 'recording')}")
+        others = any((row["recording_id"] or "").startswith(_NO_RECORDING) for row in found)
+        tell(f"{reason[0]}  {reason[1]}, {numbered(len(found), 'gap' if others else 'recording')}")
         tell(f"  {found[0]['sentence']}", 2)
         tell(f"  → {found[0]['next_action']}", 4)
         deadlines = {_deadline(row) for row in found}

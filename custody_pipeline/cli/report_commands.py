@@ -51,7 +51,7 @@ def report(
     from dataclasses import asdict, replace
 
     from custody_pipeline.cli.retention_commands import deadlines
-    from custody_pipeline.fleet.overview import analyst_database
+    from custody_pipeline.fleet.overview import every_night
     from custody_pipeline.operations.night_report import night_report, write_report
     from custody_pipeline.operations.summary import nights_not_published
 
@@ -64,8 +64,11 @@ def report(
     else:
         scope = _of_nights(settings, *days)
         name = str(scope.first) if scope.first == scope.last else f"{scope.first}_{scope.last}"
+    if scope.first > scope.last:  # one end was given, and every night is beyond it
+        end = f"until {scope.last}" if last else f"from {scope.first} on"
+        stop(f"no night {end} was collected: custody status lists the nights", INCOMPLETE)
     scope = replace(scope, failed=frozenset(nights_not_published(settings)))
-    with analyst_database(settings) as con:
+    with every_night(settings, scope.first, scope.last) as con:
         if as_json:
             found = night_report(con, scope)
             print_json(asdict(found))
@@ -87,14 +90,14 @@ def sheet(
     """Write a table as a spreadsheet (.xlsx) in which text stays text: 007, 1.10, long numbers, =1+1."""
     from custody_pipeline.cli.gaps_page import warn_of_unsettled
     from custody_pipeline.evidence.cut.workbook import write_workbook
-    from custody_pipeline.fleet.overview import analyst_database
+    from custody_pipeline.fleet.overview import every_night
     from custody_pipeline.operations.explain import GapFilter, refuse_uncollected, unsettled
 
     path = out or Path(f"{table}.xlsx")
     settings, day = settings_of_environment(), night and night.date()
-    with analyst_database(settings) as con:
-        tables = [row[0] for row in con.execute(
-            "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'custody' ORDER BY 1").fetchall()]  # fmt: skip
+    with every_night(settings, day, day) as con:
+        named = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'custody' ORDER BY 1"
+        tables = [row[0] for row in con.execute(named).fetchall()]
         if table not in tables:
             raise typer.BadParameter(f"no table {table!r}; there are {', '.join(tables)}")
         if day and table != "nights":  # it has nights that nobody collected
@@ -134,7 +137,9 @@ def _of_nights(settings: Settings, first: date | None, last: date | None) -> Sco
     first, last = first or (newest if last is None else oldest), last or newest
     if first == last:
         return scope_of_night(first)
-    return Scope(first, last, f"Custody report: nights from {first} to {last}", f" --from {first} --to {last}")
+    return Scope(
+        first, last, f"Custody report: nights from {first} to {last}", f"custody gaps --from {first} --to {last}"
+    )
 
 
 def _of_matter(settings: Settings, name: str, first: date | None, last: date | None) -> Scope:
@@ -146,7 +151,13 @@ def _of_matter(settings: Settings, name: str, first: date | None, last: date | N
     nights = sorted({night for night, _, _ in keys} | {night.night for night in found.nights})
     if not nights:
         stop(f"the matter {name} selects no night: custody matter show {name}", INCOMPLETE)
-    return Scope(first or nights[0], last or nights[-1], f"Custody report: {matter.title}", "", tuple(keys))
+    return Scope(
+        first or nights[0],
+        last or nights[-1],
+        f"Custody report: {matter.title}",
+        f"custody matter show {name}",
+        tuple(keys),
+    )
 
 
 catalog_commands = typer.Typer(no_args_is_help=True, help="The published tables for Athena, Glue, Spark, Trino.")

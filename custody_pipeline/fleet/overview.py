@@ -95,12 +95,16 @@ def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @contextmanager
-def every_night(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+def every_night(
+    settings: Settings, first: date | None = None, last: date | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """As `analyst_database`, with the nights that the retention policy leaves out of the snapshot.
 
-    If there are any, this is the warehouse, and waits for a run. No run of this process may have the warehouse open.
+    If there are any from `first` to `last`, this is the warehouse, and waits for a run. No run of this process may have
+    the warehouse open.
     """
-    whole = settings.nights_url is None and nights_left_out(settings)
+    left_out = any((first or night) <= night <= (last or night) for night in nights_left_out(settings))
+    whole = left_out and settings.nights_url is None
     with Warehouse(settings).open(read_only=True) if whole else analyst_database(settings) as con:
         yield con
 

@@ -1,4 +1,4 @@
-"""`custody explain` and `custody gaps`, from the analysts' snapshot.
+"""`custody explain` and `custody gaps`, from the analysts' snapshot, or the warehouse for nights that it lacks.
 
 Belongs here: one recording's story and the list of gaps, as data. Does not: printing (cli).
 """
@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from custody_pipeline.fleet.overview import analyst_database, record_acts
+from custody_pipeline.fleet.overview import analyst_database, every_night, record_acts
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.operations.summary import nights_not_published
 from custody_pipeline.publish.completeness import completeness_of
@@ -55,7 +55,7 @@ def explain(settings: Settings, subject: str) -> dict[str, Any] | None:
         "sources": […], "tags": […], "gaps": […], "accesses": […]}]}`; a source that has no document of the recording
         is there with null times.
     """
-    with analyst_database(settings) as con:
+    with every_night(settings) as con:
         found = rows_of(
             con,
             """
@@ -191,7 +191,7 @@ def gaps(settings: Settings, wanted: GapFilter) -> tuple[list[str], list[dict[st
         NoSuchNightError: a single night was asked for that was never collected, so its gaps are unknown.
         NoSuchTagError: no night has the tag, and the mapping does not name it.
     """
-    with analyst_database(settings) as con:
+    with every_night(settings, wanted.first, wanted.last) as con:
         if wanted.first is not None and wanted.first == wanted.last:
             refuse_uncollected(con, wanted.first)
         if wanted.tag is not None:

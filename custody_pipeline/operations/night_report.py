@@ -62,14 +62,14 @@ class Scope:
     """The scope of a report: nights from `first` to `last`, and only their recordings in `keys`, if given.
 
     Attributes:
-        arguments: those of `custody gaps` for the same scope, with a leading space.
+        command: what tells the same in a terminal.
         failed: nights whose last run failed, of which the snapshot may not know yet.
     """
 
     first: date
     last: date
     title: str
-    arguments: str = ""
+    command: str = ""
     keys: tuple[tuple[date, str, str], ...] | None = None
     failed: frozenset[date] = frozenset()
 
@@ -96,7 +96,7 @@ class NightReport:
     bars: list[dict[str, Any]]
     trend_words: str
     tags: list[dict[str, Any]] | None
-    arguments: str
+    command: str
 
 
 def write_report(
@@ -145,7 +145,7 @@ def report_of_night(
 
 def scope_of_night(night: date) -> Scope:
     """A whole night."""
-    return Scope(night, night, f"Custody report: night of {night}", f" --date {night}")
+    return Scope(night, night, f"Custody report: night of {night}", f"custody gaps --date {night}")
 
 
 def night_report(con: duckdb.DuckDBPyConnection, scope: Scope) -> NightReport:
@@ -219,7 +219,7 @@ def _report(con: duckdb.DuckDBPyConnection, scope: Scope) -> NightReport:
         bars=_bars(collected),
         trend_words=_trend(collected),
         tags=_tags(con, scope) if scope.keys is None else None,
-        arguments=scope.arguments,
+        command=scope.command,
     )
 
 

@@ -7,8 +7,10 @@ import io
 import subprocess
 import sys
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -65,7 +67,7 @@ def test_a_reason_is_told_once_and_nothing_is_wider_than_a_terminal(monkeypatch:
     }
     monkeypatch.setattr("custody_pipeline.operations.explain.gaps", lambda *_: (list(wide), [wide, wide]))
     told = CliRunner().invoke(app, ["gaps"]).stdout
-    assert told.count("TAG_NEVER_SET  error, 2 recordings") == 1
+    assert told.count("TAG_NEVER_SET  error, 2 gaps") == 1
     assert told.count("Legal-Hold") == 2
     # The id stays whole, to be copied.
     assert {line.strip() for line in told.splitlines() if len(line) > 80} == {wide["recording_id"]}
@@ -141,3 +143,12 @@ def test_whatever_a_formula_can_begin_with_is_looked_at() -> None:
 @pytest.mark.parametrize("value", ["", "a=1", "007", "x", "2026-11-02", "'"])
 def test_everything_else_stays_as_it_is(value: str) -> None:
     assert in_a_cell(value) == value
+
+
+def test_a_sheet_is_made_of_a_table_that_is_a_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As where several workers publish: `analyst.duckdb` then has views of the sealed files.
+    monkeypatch.setenv("CUSTODY_HOME", str(tmp_path))
+    with duckdb.connect(str(tmp_path / "analyst.duckdb")) as con:
+        con.execute("CREATE SCHEMA custody; CREATE VIEW custody.gaps AS SELECT DATE '2026-11-02' AS partition_date")
+    told = CliRunner().invoke(app, ["sheet", "gaps", "--out", str(tmp_path / "gaps.xlsx")])
+    assert told.exit_code == 0, told.output

@@ -75,6 +75,15 @@ def test_a_report_of_a_matter_has_its_recordings_only(night: Published, tmp_path
     told = CliRunner().invoke(app, ["report", "--matter", "one", "--out", str(tmp_path)])
     assert told.exit_code == 0, told.output
     assert links(tmp_path)["all.csv"] == 1
+    assert "custody matter show one" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("end", [("--from", 1), ("--to", -1)])
+def test_an_end_beyond_every_night_is_told(night: Published, end: tuple[str, int], tmp_path: Path) -> None:
+    beyond = str(NIGHT + timedelta(days=end[1]))
+    told = CliRunner().invoke(app, ["report", end[0], beyond, "--out", str(tmp_path / "page")])
+    assert (told.exit_code, (tmp_path / "page").exists()) == (2, False)
+    assert beyond in told.output
 
 
 def test_a_date_and_a_range_exclude_each_other(night: Published) -> None:

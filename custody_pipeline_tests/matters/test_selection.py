@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import openpyxl
 import pytest
 from typer.testing import CliRunner
 
@@ -237,19 +238,29 @@ def test_what_may_still_be_read_leaves_a_matter_open_and_is_told() -> None:
     assert replace(found, not_known=2).saturated
 
 
-def test_a_night_that_retention_leaves_out_of_the_snapshot_is_found_held_and_packed(
+def test_a_night_that_retention_leaves_out_of_the_snapshot_is_found_told_held_and_packed(
     night: Published, tmp_path: Path
 ) -> None:
     run = CliRunner().invoke
     night.matter("left-out", "  where: 1 = 1")
-    before = json.loads(run(app, ["matter", "show", "left-out", "--json"]).stdout)
+    show = ["matter", "show", "left-out", "--json"]
+    of_night = [
+        ["report", "--date", str(NIGHT), "--json"],
+        ["gaps", "--date", str(NIGHT), "--json"],
+        ["gaps", "--json"],
+    ]
+    before = [json.loads(run(app, command).stdout) for command in (show, *of_night)]
     leave_out(night.settings, [NIGHT])
     try:
         with Warehouse(night.settings).open() as con:
             snapshot_for_analysts(con, night.settings)
         with analyst_database(night.settings) as con:
             assert con.execute("SELECT count(*) FROM custody.chain_of_custody").fetchall() == [(0,)]
-        assert json.loads(run(app, ["matter", "show", "left-out", "--json"]).stdout) == before
+        assert [json.loads(run(app, command).stdout) for command in (show, *of_night)] == before
+        assert run(app, ["explain", night.rows[0]["recording_id"]]).exit_code == 0
+        sheet = tmp_path / "sheet.xlsx"
+        run(app, ["sheet", "chain_of_custody", "--date", str(NIGHT), "--out", str(sheet)])
+        assert len(list(openpyxl.load_workbook(sheet).active.iter_rows())) == 1 + len(night.rows)
         held = json.loads(run(app, ["matter", "hold", "left-out", "--apply", "--json"]).stdout)
         assert held["conversations"] == len(night.server.world.protected) > 0
         run(app, ["matter", "release", "left-out", "--apply"])
