@@ -6,6 +6,9 @@ import csv
 import re
 from datetime import timedelta
 
+import pytest
+
+from custody_pipeline.cli.gaps_page import print_gaps
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.operations.night_report import Scope, scope_of_night, write_report
 from custody_pipeline.operations.summary import night_summary
@@ -56,6 +59,7 @@ def test_each_recording_of_a_source_that_failed_as_a_whole_is_counted(night: Nig
     assert [row["recording_id"] for row in night.table("gaps")] == ["source:media_digests"]
     assert links(night, scope_of_night(NIGHT))["OBJECT_UNREADABLE"] == 3
     assert links(night, Scope(NIGHT, NIGHT, "A matter", keys=((NIGHT, "c1", "r1"),)))["OBJECT_UNREADABLE"] == 1
+    assert night.table("nights")[0]["recoverable"] == 3
     summary = night_summary(night.con, NIGHT)
     assert summary is not None
     assert [(row["reason"], row["recordings"]) for row in summary.reasons] == [("OBJECT_UNREADABLE", 3)]
@@ -66,6 +70,7 @@ def test_what_was_erased_is_not_called_nothing_lost(night: Night) -> None:
     night.insert("erasures", [{"conversation_id": "c9", "recording_id": "r9", "erasure_id": "e1"}])
     night.run()
     assert links(night, scope_of_night(NIGHT))["ERASED"] == 1
+    assert (night.balance("recordings"), night.balance("tags")) == ((2, 1, 1, 0), (2, 1, 1, 0))
     page = (night.scratch / "report/report.html").read_text()
     assert "nothing is lost" not in page
     assert page.partition('id="ERASED"')[2].partition("</tr>")[0].endswith("<td>no</td>")
@@ -112,3 +117,12 @@ def test_the_worst_place_of_a_tag_is_one_script(night: Night) -> None:
     night.run()
     links(night, scope_of_night(NIGHT))
     assert "Intake, script Claims version 2: 3 of 3" in (night.scratch / "report/report.html").read_text()
+
+
+def test_the_terminal_calls_a_source_no_recording(night: Night, capsys: pytest.CaptureFixture[str]) -> None:
+    night.call()
+    night.rows["media_digests"] = []
+    night.receipt("media_digests", receipt_state="failed", detail="AccessDenied")
+    night.run()
+    print_gaps(night.table("gaps"))
+    assert "OBJECT_UNREADABLE  error, 1 gap\n" in capsys.readouterr().out

@@ -10,7 +10,7 @@
 -- column occurred_at TIMESTAMP: when (UTC)
 -- column action VARCHAR: viewed, downloaded, exported, deleted, archived, restored, protected, unprotected, retention_changed, changed, created or other
 -- column action_as_written VARCHAR: the vendor's word for it
--- column outcome VARCHAR: Success, Failure or Warning, as written
+-- column outcome VARCHAR: Success, Failure or Warning, as written: some services write capitals
 -- column user_id VARCHAR [pii]: person who did it; null for a client
 -- column user_name VARCHAR [pii]: name of the person, where the entry or the list of users has it
 -- column client_id VARCHAR: OAuth client that did it

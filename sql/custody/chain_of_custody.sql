@@ -48,7 +48,7 @@
 -- column custom_data VARCHAR [pii]: every tag as a JSON object with sorted keys and verbatim values; null if no source could be read
 -- column custom_data_state VARCHAR: present, empty (the field has no tag), absent (there is no field) or unavailable (no source could be read)
 -- column custom_data_source VARCHAR: JSON object: key → source of the value
--- column custom_data_captured_at TIMESTAMP: when the newest of these values was first seen (UTC)
+-- column custom_data_captured_at TIMESTAMP: when the newest of these values was first seen (UTC); without a value, the newest content of the conversation's documents
 -- column custody_status VARCHAR: complete, gap (a reason with severity error or warning) or excluded (left out as sensitive, or erased)
 -- column gap_reasons VARCHAR[]: codes of the recording's rows in custody.gaps, and of a source that failed for it, sorted
 -- column row_sha256 VARCHAR: SHA-256 of the columns above; shows whether the row changed

@@ -12,7 +12,7 @@
 -- column gaps BIGINT: recordings with a gap
 -- column excluded BIGINT: recordings left out as sensitive, or erased
 -- column recoverable BIGINT: recordings with a gap that may still close
--- column unexplained BIGINT: unexplained recordings in custody.reconciliation
+-- column unexplained BIGINT: sum of unexplained over the sources of custody.reconciliation, which overlap
 -- column completeness VARCHAR: established (every needed source was asked, answered whole, and agrees), incomplete (something is unexplained) or not_established (a source was not asked, failed, or was cut short)
 -- column coverage VARCHAR: JSON object: each source with its state, from custody.coverage
 WITH loads AS (
@@ -31,11 +31,25 @@ statuses AS (
     GROUP BY partition_date
 ),
 
-recoverable AS (
-    SELECT g.partition_date, count(DISTINCT {'c': g.conversation_id, 'r': g.recording_id}) AS recordings
+closable AS (
+    SELECT g.partition_date, g.conversation_id, g.recording_id, g.reason, starts_with(g.recording_id, 'source:') AS is_source
     FROM custody.gaps AS g
     INNER JOIN loads AS l ON l.partition_date = g.partition_date AND g.recheck_until > l.collected_at
-    GROUP BY g.partition_date
+),
+
+recoverable AS (
+    SELECT partition_date, count(*) AS recordings
+    FROM (
+        SELECT partition_date, conversation_id, recording_id FROM closable
+        WHERE NOT is_source
+        UNION
+        -- A source that failed as a whole: each of its recordings.
+        SELECT c.partition_date, c.conversation_id, c.recording_id
+        FROM custody.chain_of_custody AS c
+        INNER JOIN closable AS g ON g.partition_date = c.partition_date AND list_contains(c.gap_reasons, g.reason)
+        WHERE g.is_source
+    )
+    GROUP BY partition_date
 ),
 
 balance AS (

@@ -1,6 +1,6 @@
 -- Expected, present and explained counts per night and source. A night with something unexplained is `incomplete`.
 --
--- Source `recordings` counts every recording that any source names. The other sources count only what they name
+-- Source `recordings` counts every recording that any source names, and each that was erased here. The other sources count only what they name
 -- themselves, so the counts overlap. Source `details_sessions` counts recorded sessions and participants whose screen was
 -- recorded, per conversation and kind (audio, screen). Captures are counted per conversation. A captured conversation is
 -- present if it has a recording, and explained by custody.gaps or by a document of the analytics job without a recorded
@@ -50,6 +50,11 @@ claims AS (
         lambda x: x IS NOT NULL
     )) AS source, is_present, is_explained, reason
     FROM recordings
+    UNION ALL
+    -- No source names an erased recording any more.
+    SELECT partition_date, 'recordings', false, true, 'ERASED'
+    FROM raw.erasures
+    ANTI JOIN recordings USING (partition_date, conversation_id, recording_id)
 ),
 
 claimed AS (
