@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
-from datetime import date
+from datetime import date, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +65,7 @@ def table(
         TargetError: S3 cannot be reached.
         SnapshotError: another program wrote to the source.
     """
+    first, last = (day.date() if isinstance(day, datetime) else day for day in (first, last))
     if name not in (tables := (*PUBLISHED_TABLES, *LIVE_TABLES)):
         raise ValueError(f"no table {name!r} is published; there are {', '.join(tables)}")
     if isinstance(source, str) and source.startswith("s3://"):

@@ -52,6 +52,8 @@ def _check(source: str | Path) -> None:
     assert both["bytes"].to_list() == [5, 2**53 + 1, pd.NA]
     assert both["custom_data_new"].fillna("").to_list() == ["", "007", ""]
     assert len(analysis.table("gaps", source, first=SECOND, last=SECOND)) == 2
+    noon = datetime(2026, 11, 3, 12)
+    assert len(analysis.table("gaps", source, first=noon, last=noon)) == 2
     assert analysis.table("gaps", source, last=FIRST, columns=["found", "bytes"]).values.tolist() == [[True, 5]]
 
 
