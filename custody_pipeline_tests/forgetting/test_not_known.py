@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import os
+import unicodedata
 import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
 import msgspec
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -34,7 +36,7 @@ from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.matters.holds import protected
 from custody_pipeline.matters.id_list import IdList
-from custody_pipeline.matters.matter import Selection
+from custody_pipeline.matters.matter import Selection, TagCondition
 from custody_pipeline.matters.register import new_matter, register_of
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.erasures import Request, Tombstone, keep_request, names_of, with_shared, write_erasures
@@ -139,6 +141,18 @@ def test_a_recording_of_no_known_conversation_cannot_be_erased_and_is_told(tmp_p
                 gap_reasons=[],
             )
         assert _conversations(con, Selection(ids=IdList.of(["r1", "r2", "r3"]))) == ({"c2"}, ("r3", "r1"))
+
+
+def test_a_value_is_found_in_both_spellings_of_an_accented_letter(tmp_path: Path) -> None:
+    ready_warehouse.lay(tmp_path)
+    spelled = {form: unicodedata.normalize(form, "José") for form in ("NFC", "NFD")}
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
+        for form, value in spelled.items():
+            row = {"partition_date": NOW.date(), "conversation_id": form, "recording_id": "r", "gap_reasons": []}
+            insert(con, "custody.chain_of_custody", **row, custom_data=orjson.dumps({"Name": value}).decode())
+        for value in spelled.values():
+            asked = Selection(tags=(TagCondition("Name", "=", value),))
+            assert _conversations(con, asked)[0] == {"NFC", "NFD"}
 
 
 def test_a_name_that_others_may_have_names_nothing(tmp_path: Path) -> None:

@@ -42,8 +42,9 @@ WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(r
     AND (($or_unread AND is_unread) OR len(list_filter(
         $tags::STRUCT(pointer VARCHAR, how VARCHAR, wanted VARCHAR)[],
         lambda tag: NOT coalesce(CASE tag.how
-            WHEN '=' THEN json_extract_string(custom_data, tag.pointer) = tag.wanted
-            WHEN '!=' THEN json_extract_string(custom_data, tag.pointer) <> tag.wanted
+            -- An accented letter has two spellings, which look the same.
+            WHEN '=' THEN nfc_normalize(json_extract_string(custom_data, tag.pointer)) = nfc_normalize(tag.wanted)
+            WHEN '!=' THEN nfc_normalize(json_extract_string(custom_data, tag.pointer)) <> nfc_normalize(tag.wanted)
             WHEN 'is set' THEN json_extract_string(custom_data, tag.pointer) IS NOT NULL
             ELSE json_extract_string(custom_data, tag.pointer) IS NULL
         END, false)
