@@ -221,7 +221,8 @@ class PlatformRoutes:
     def _audit_status(self, transaction_id: str, state: str) -> Document:
         query = self.world.audits[transaction_id]
         given = {name: query[name] for name in ("interval", "serviceName", "filters", "sort") if name in query}
-        return {"id": transaction_id, "state": state, "startDate": iso(self.world.now)} | given
+        started = "startDate" if "serviceName" in query else "dateStart"
+        return {"id": transaction_id, "state": state, started: iso(self.world.now)} | given
 
     def _audit_entries(self, query: dict[str, Any]) -> list[Document]:
         """The entries of an interval about recordings; other services than Quality have none."""
