@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -67,14 +68,14 @@ class _Repeated:
     def of(cls, row: Mapping[str, str | None], withheld: Iterable[str]) -> _Repeated:
         numbers = [_digits(row[name]) for name in _NUMBERS if name in withheld]
         agents = [json.loads(row[name] or "[]") for name in _AGENTS if name in withheld]
-        words = [rf"(?<!\w){re.escape(word)}(?!\w)" for word in filter(None, chain.from_iterable(agents))]
+        words = [rf"(?<!\w){re.escape(_composed(word))}(?!\w)" for word in filter(None, chain.from_iterable(agents))]
         return cls(
             frozenset(number[-_END_DIGITS:] for number in numbers if len(number) >= _END_DIGITS),
             re.compile("|".join(words), re.IGNORECASE) if words else None,
         )
 
     def is_in(self, value: object) -> bool:
-        text = str(value)
+        text = _composed(str(value))
         digits = re.sub(r"\D", "", text)
         return any(end in digits for end in self.ends) or bool(self.words and self.words.search(text))
 
@@ -124,6 +125,11 @@ def unknown_keys(mask: Mask, mapping: TagMapping, seen: Iterable[str]) -> tuple[
     known = {plain(form) for key in seen for form in (key, key.removeprefix("context."))}
     known |= {plain(name) for tag in mapping.columns for name in (tag.column, *tag.names)}
     return tuple(key for key in mask.tags or () if plain(key) not in known) if isinstance(mask.tags, tuple) else ()
+
+
+def _composed(text: str) -> str:
+    """A text with its accented letters written in one way."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _number(mask: Mask, number: str | None) -> str:

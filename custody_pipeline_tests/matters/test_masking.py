@@ -77,6 +77,11 @@ def test_a_tag_that_repeats_what_is_withheld_and_a_column_of_an_earlier_mapping_
     found = shown(Mask(agents="withheld"), MAPPING, row)
     assert found is not None
     assert json.loads(found.row["custom_data"] or "") == tags | {"Note": WITHHELD}
+    # An accented letter is written in two ways.
+    row_of_jose = row | {"agent_names": '["Jos\u00e9"]', "custom_data": json.dumps({"Note": "asked for Jose\u0301"})}
+    found = shown(Mask(agents="withheld"), MAPPING, row_of_jose)
+    assert found is not None
+    assert json.loads(found.row["custom_data"] or "") == {"Note": WITHHELD}
     for mask in (Mask(tags="pii"), Mask(tags=("Note",))):
         found = shown(mask, MAPPING, row)
         assert found is not None
