@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -270,9 +271,11 @@ def _actions(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def _tags(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]]:
-    """The tags of the mapping, required ones first, the worst first."""
+    """The columns of the mapping, required ones first, the worst first."""
     rows = rows_of(con, query("report/tags"), {"first": scope.first, "last": scope.last})
+    keys = Counter(row["tag_key"] for row in rows)
     for row in rows:
+        row["shares_key"] = keys[row["tag_key"]] > 1
         row["lost"] = row["expected"] - row["present"]
         row["percent"] = _percent(row["present"], row["expected"])
         row["file"] = file_of_tag(row["column_name"]) if _are_known(con, row) else None

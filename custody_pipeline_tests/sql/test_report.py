@@ -126,3 +126,26 @@ def test_the_terminal_calls_a_source_no_recording(night: Night, capsys: pytest.C
     night.run()
     print_gaps(night.table("gaps"))
     assert "OBJECT_UNREADABLE  error, 1 gap\n" in capsys.readouterr().out
+
+
+def test_a_column_whose_tag_changed_is_one_line_and_columns_of_one_tag_are_told_apart(night: Night) -> None:
+    mappings = []
+    for name, case in (("one", "Case"), ("two", "New-Case")):
+        path = night.scratch / f"{name}.yaml"
+        path.write_text(
+            f"version: 1\ncolumns: {{a: {{attribute: {case}, path: $.a}}, b: {{attribute: {case}, path: $.b}}}}\n"
+        )
+        mappings.append(load_mapping(path))
+    later = Night(night.con, night.models, mappings[1], night.scratch, NIGHT + timedelta(days=1))
+    night.mapping = mappings[0]
+    night.call(agent={"Case": '{"a": 1}'})
+    for number in range(1, 4):
+        later.call(f"c{number}", f"r{number}", agent={"New-Case": '{"a": 1}'} if number == 1 else {})
+    for one in (night, later):
+        one.load()
+        one.model(now=True)
+    found = links(night, Scope(NIGHT, later.day, "Two nights"))
+    assert {name: rows for name, rows in found.items() if name.startswith("tag-")} == {"tag-a": 2, "tag-b": 4}
+    page = (night.scratch / "report/report.html").read_text()
+    assert page.count("<code>New-Case</code> in <code>custom_data_") == 2
+    assert "script Intake version 2: 2 of 4" in page

@@ -1,5 +1,6 @@
--- The tags of the mapping from `$first` to `$last`, required ones first, the worst first. `since` is the first night
--- of the newest stretch of nights below 100 %. `queue` and `script` are where most values are missing.
+-- The columns of the mapping from `$first` to `$last`, required ones first, the worst first. `tag_key` is the newest, as a mapping
+-- may change. `since` is the first night of the newest stretch of nights below 100 %. `queue` and `script` are where most values
+-- are missing.
 WITH nights AS (
     SELECT column_name, partition_date, sum(expected) > sum(present) AS is_below,
         row_number() OVER (PARTITION BY column_name ORDER BY partition_date)
@@ -28,7 +29,7 @@ WHERE partition_date BETWEEN $first AND $last
     QUALIFY row_number() OVER (PARTITION BY column_name ORDER BY lost DESC, queue_names, script_id, script_version) = 1
 )
 
-SELECT q.tag_key, bool_or(q.required) AS required, sum(q.expected)::BIGINT AS expected,
+SELECT arg_max(q.tag_key, q.partition_date) AS tag_key, bool_or(q.required) AS required, sum(q.expected)::BIGINT AS expected,
     sum(q.present)::BIGINT AS present, sum(q.empty)::BIGINT AS empty, sum(q.elsewhere)::BIGINT AS elsewhere,
     sum(q.variant)::BIGINT AS variant, sum(q.no_value)::BIGINT AS no_value,
     sum(q.unavailable)::BIGINT AS unavailable, sum(q.missing)::BIGINT AS missing,
@@ -39,5 +40,5 @@ FROM custody.tag_quality AS q
 LEFT JOIN since AS s USING (column_name)
 LEFT JOIN places AS p USING (column_name)
 WHERE q.partition_date BETWEEN $first AND $last
-GROUP BY q.tag_key, q.column_name
-ORDER BY bool_or(q.required) DESC, sum(q.present) / sum(q.expected), q.tag_key, q.column_name
+GROUP BY q.column_name
+ORDER BY bool_or(q.required) DESC, sum(q.present) / sum(q.expected), tag_key, q.column_name
