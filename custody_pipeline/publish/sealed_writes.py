@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, SEAL_FILES, CutFile, Lock, cut_prefix
-from custody_pipeline.evidence.cut.seal import HEAD, Draft, Write
+from custody_pipeline.evidence.cut.seal import CLAIM, HEAD, Draft, Write
 from custody_pipeline.evidence.log.checkpoint import Head, read_checkpoint
 from custody_pipeline.evidence.log.cosignatures import WitnessContradictsError, cosigned_path
 from custody_pipeline.evidence.log.note import Note, NoteError, Signature, parse
@@ -111,9 +111,9 @@ class SealedWrites:
                 self.client.put_object_legal_hold(**place, LegalHold={"Status": "ON"})
         except ClientError as error:
             raise UploadError(
-                f"{stored.location} cannot be locked ({error_code(error)}). The bucket must "
-                "have Object Lock (set when it is created), and we need s3:PutObjectRetention and "
-                "s3:PutObjectLegalHold; or unset CUSTODY_LOCK_MODE and CUSTODY_LEGAL_HOLD."
+                f"{stored.location} cannot be locked ({error_code(error)}). The bucket must have Object Lock (set when "
+                "it is made), and we need s3:PutObjectRetention and s3:PutObjectLegalHold; or unset CUSTODY_LOCK_MODE"
+                f" and CUSTODY_LEGAL_HOLD, and remove {self.place / CLAIM}: the seal that was begun asks for the lock."
             ) from error
 
     def put(self, writes: Sequence[Write], lock: Lock | None) -> None:
