@@ -29,45 +29,13 @@ from custody_pipeline.matters.selection import select
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.snapshot import nights_left_out
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
 
 _Opened = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
-_CONVERSATIONS = """
-SELECT DISTINCT conversation_id, partition_date
-FROM custody.chain_of_custody
-WHERE conversation_id <> '' AND NOT list_contains(coalesce(gap_reasons, []), 'ERASED')
-"""
-_DIVIDED = "SELECT DISTINCT conversation_id FROM custody.divisions"
-_UNNAMED = {
-    "agents": """
-SELECT conversation_id, max(partition_date)
-FROM (SELECT conversation_id, partition_date, unnest(user_ids) AS user_id FROM custody.chain_of_custody)
-WHERE user_id NOT IN (SELECT user_id FROM custody.agents WHERE user_name IS NOT NULL)
-GROUP BY conversation_id
-""",
-    "queues": """
-SELECT conversation_id, max(partition_date)
-FROM custody.chain_of_custody
-WHERE len(queue_ids) > len(coalesce(queue_names, []))
-GROUP BY conversation_id
-""",
-    "divisions": """
-SELECT conversation_id, max(partition_date) FROM custody.divisions WHERE division_name IS NULL GROUP BY conversation_id
-""",
-}
-"""Conversations with an agent, a queue or a division that the client may not see the name of."""
-_UNREAD = """
-SELECT conversation_id, max(partition_date)
-FROM custody.chain_of_custody
-WHERE custom_data_state = 'unavailable'
-    -- Tags may be known from an earlier load or live capture; its numbers, queues and agents are not.
-    OR (
-        conversation_sha256 IS NULL
-        AND list_has_any(gap_reasons, ['CONVERSATION_FETCH_FAILED', 'CONVERSATION_FORBIDDEN', 'CONVERSATION_NOT_FOUND'])
-    )
-GROUP BY conversation_id
-"""
+_KINDS = ("agents", "queues", "divisions")
+"""The conditions of a rule that name things whose names the client may not see."""
 
 
 @dataclass(frozen=True, order=True)
@@ -214,16 +182,22 @@ def deadlines_of_night(con: duckdb.DuckDBPyConnection, policy: Policy, night: da
 
 def _choices(policy: Policy, sources: Iterable[_Opened]) -> Choices:
     """`sources` give a new connection each time: a selection denies its connection external access."""
-    found = Choices(policy, {}, {}, {}, {}, {kind: {} for kind in _UNNAMED}, {})
+    found = Choices(policy, {}, {}, {}, {}, {kind: {} for kind in _KINDS}, {})
     for opened in sources:
         latest: dict[str, date] = {}
         with opened() as con:
-            for name, night in con.execute(_CONVERSATIONS).fetchall():
+            for name, night in con.execute(query("forgetting/conversations")).fetchall():
                 found.nights.setdefault(name, set()).add(night)
                 latest[name] = max(night, latest.get(name, night))
-            found.unread.update(con.execute(_UNREAD).fetchall())
-            told = set(con.execute(_DIVIDED).fetchall()) if table_columns(con, "custody.divisions") else set()
-            for kind, sql in _UNNAMED.items():
+            found.unread.update(con.execute(query("forgetting/unread")).fetchall())
+            divided = "SELECT DISTINCT conversation_id FROM custody.divisions"
+            told = set(con.execute(divided).fetchall()) if table_columns(con, "custody.divisions") else set()
+            unnamed = (
+                query("forgetting/unnamed_agents"),
+                query("forgetting/unnamed_queues"),
+                query("forgetting/unnamed_divisions"),
+            )
+            for kind, sql in zip(_KINDS, unnamed, strict=True):
                 named = any(getattr(rule.selection, kind) for rule in policy.rules)
                 if named and (kind == "queues" or table_columns(con, f"custody.{kind}")):
                     found.unnamed[kind].update(con.execute(sql).fetchall())

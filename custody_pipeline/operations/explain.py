@@ -19,6 +19,7 @@ from custody_pipeline.operations.summary import nights_not_published
 from custody_pipeline.publish.completeness import completeness_of
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.ledger import Act, Actor
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import rows_of, table_columns
 
 # Name for people, resource, its name among the sources of tags, and whether it is shown without a document.
@@ -56,15 +57,7 @@ def explain(settings: Settings, subject: str) -> dict[str, Any] | None:
         is there with null times.
     """
     with every_night(settings) as con:
-        found = rows_of(
-            con,
-            """
-            SELECT * FROM custody.chain_of_custody
-            WHERE lower($subject) IN (lower(recording_id), lower(conversation_id))
-            ORDER BY partition_date, recording_start NULLS LAST, recording_id
-            """,
-            {"subject": subject.strip()},
-        )
+        found = rows_of(con, query("story/recordings"), {"subject": subject.strip()})
         stories = [_story(con, recording) for recording in found]
     return {"subject": subject, "recordings": stories} if stories else None
 
@@ -77,17 +70,7 @@ def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[st
     gaps = rows_of(con, f"SELECT {_GAP} FROM custody.gaps {of_recording} ORDER BY {_WORST_FIRST}", key)
     for gap in gaps:
         gap["evidence"] = orjson.loads(gap["evidence"]) if isinstance(gap["evidence"], str) else gap["evidence"]
-    timeline = rows_of(
-        con,
-        """
-        SELECT * FROM custody.custody_events
-        WHERE partition_date = $partition_date
-            AND (conversation_id = $conversation_id AND recording_id = $recording_id
-                OR conversation_id = '' AND action <> 'published')
-        ORDER BY occurred_at, action
-        """,
-        key,
-    )
+    timeline = rows_of(con, query("story/timeline"), key)
     tags = rows_of(con, f"SELECT * FROM custody.custom_data {of_recording} ORDER BY tag_key, observed_at, source", key)
     accesses = []
     if table_columns(con, "custody.access_events"):  # a snapshot of an earlier version has none
