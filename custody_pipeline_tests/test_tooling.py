@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,12 @@ def test_each_hook_is_local_and_runs_an_installed_tool() -> None:
     programs = {Path(hook["entry"].split()[0]) for hook in repository["hooks"]}
     assert [path for path in programs if path.parent != Path(".venv/bin")] == []
     assert [path.name for path in programs if path.name != "hadolint" and not (BIN / path.name).exists()] == []
+
+
+def test_dagster_dev_has_the_code_location_of_custody_ui_and_so_its_schedules() -> None:
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dagster"]
+    (loaded,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+    assert (named["module_name"], named["code_location_name"]) == tuple(loaded["python_module"].values())
 
 
 def test_dg_loads_the_definitions_from_the_top_folder(tmp_path: Path) -> None:
