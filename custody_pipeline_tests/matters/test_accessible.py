@@ -28,7 +28,8 @@ def test_reports_are_accessible_at_phone_and_desktop_widths_dark_and_light(night
     night.matter("page", "  tags: [Legal-Hold = true]")
     told = CliRunner().invoke(app, ["matter", "report", "page", "--to", str(tmp_path / "matter.html")])
     assert told.exit_code == 0, told.output
-    pages = [tmp_path / "matter.html", night.settings.home / "reports/2026-11-02/report.html"]
+    pages = [tmp_path / "matter.html", night.settings.home / "reports/2026-11-02/report.html", tmp_path / "long.html"]
+    pages[2].write_text(pages[1].read_text().replace("</h1>", f" {'x' * 400}</h1>"))
     wrong = []
     with driver.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
