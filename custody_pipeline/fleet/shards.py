@@ -28,7 +28,7 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.fleet.night_objects import Nights, ShardError, explained
 from custody_pipeline.fleet.shared_rows import ALERTS_OF_NIGHT, NEAR, SHARED, take_over, write_shared
-from custody_pipeline.io.objects import PARTIAL, REFUSED, digest, error_code, fetch, head, put_file
+from custody_pipeline.io.objects import CHANGED, PARTIAL, digest, error_code, fetch, head, put_file
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import DamagedFileError, read_json, sha256_of, write_whole
 from custody_pipeline.load.pipeline import load
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LOADED = frozenset(all_raw_tables())
-_REFUSED = {*REFUSED, "NoSuchKey"}
 _CHECK_IN = "check-in-"
 
 
@@ -238,7 +237,7 @@ class NightWarehouse(Warehouse):
         try:
             return put_file(client, self._raw_path, sha256, at, **condition).etag
         except ClientError as error:
-            if error_code(error) not in _REFUSED:
+            if error_code(error) not in CHANGED:
                 raise
             # A put whose answer was lost is repeated, and then refused.
             there = head(client, at)
@@ -261,7 +260,7 @@ class NightWarehouse(Warehouse):
             try:
                 put_file(client, path, sha256, to, **condition)
             except ClientError as error:
-                if error_code(error) not in _REFUSED:
+                if error_code(error) not in CHANGED:
                     raise
             else:
                 return

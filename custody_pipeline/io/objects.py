@@ -50,6 +50,8 @@ OTHER_TIME = {"RequestTimeTooSkewed"}
 """S3's code for a machine whose clock is more than 15 minutes away from its own."""
 REFUSED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 """S3's codes for a request whose condition (`If-Match`, `If-None-Match`) is false."""
+CHANGED = REFUSED | ABSENT
+"""S3's codes for a write under `If-Match` whose object is another one by now, or gone: then AWS answers 404."""
 UNFINISHED_SECONDS = 10.0
 """For this time, an object is waited for that another process is writing."""
 _OF_PART: tuple[Literal["ETag"], Literal["ChecksumSHA256"]] = ("ETag", "ChecksumSHA256")

@@ -39,7 +39,7 @@ from custody_pipeline.evidence.log.note import NoteError, Signer, parse, sign
 from custody_pipeline.evidence.reader import CLAIM_BYTES
 from custody_pipeline.io.clock import http_date
 from custody_pipeline.io.concurrency import batches
-from custody_pipeline.io.objects import REFUSED, error_code, get_object, put_bytes
+from custody_pipeline.io.objects import CHANGED, error_code, get_object, put_bytes
 from custody_pipeline.io.s3 import S3Location
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class Claims:
         try:
             put = put_bytes(self.client, data, self.place / CLAIM, ContentType=_JSON, **condition)
         except ClientError as error:
-            if error_code(error) in REFUSED:
+            if error_code(error) in CHANGED:
                 return None
             raise
         return State(head, pending, agreed, put.etag)

@@ -25,7 +25,7 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.evidence.verify.copies import LIVE
 from custody_pipeline.io.clock import utc_now
-from custody_pipeline.io.objects import ABSENT, REFUSED, Uploads, digest, error_code, get_object, head, put_file
+from custody_pipeline.io.objects import CHANGED, Uploads, digest, error_code, get_object, head, put_file
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.current_copies import CONTENT_TYPES, current_key, remove_others
 from custody_pipeline.publish.tables import ExportedFile, describe_table, write_table
@@ -105,7 +105,7 @@ class _Live:
                 try:
                     put_file(self.client, parquet.path, parquet.sha256, at, ContentType=kind, **condition)
                 except ClientError as error:
-                    if error_code(error) not in REFUSED | ABSENT:
+                    if error_code(error) not in CHANGED:
                         raise
                     continue
             self.put(others)

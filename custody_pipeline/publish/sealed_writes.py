@@ -19,7 +19,7 @@ from custody_pipeline.evidence.log.cosignatures import WitnessContradictsError, 
 from custody_pipeline.evidence.log.note import Note, NoteError, Signature, parse
 from custody_pipeline.evidence.reader import NOTE_BYTES, TooLargeError
 from custody_pipeline.io.objects import (
-    REFUSED,
+    CHANGED,
     Stored,
     UploadError,
     Uploads,
@@ -159,7 +159,7 @@ class SealedWrites:
         try:
             put_bytes(self.client, note.data, self.place / path, ContentType=_NOTE, **condition)
         except ClientError as error:
-            if error_code(error) not in REFUSED:
+            if error_code(error) not in CHANGED:
                 raise
             return False
         return True

@@ -482,6 +482,22 @@ def test_notes_without_an_end_are_refused(memory_s3: S3Client, homes: Homes) -> 
             other.publish(endless(memory_s3, name))
 
 
+def test_a_claim_on_a_head_that_is_gone_is_made_again(memory_s3: S3Client, homes: Homes) -> None:
+    """AWS answers 404, not 412, to a write under If-Match where nothing is."""
+    refused = []
+
+    def put(method: Any, **request: Any) -> Any:
+        if "IfMatch" in request and request["Key"] not in refused:
+            refused.append(request["Key"])
+            raise ClientError({"Error": {"Code": "NoSuchKey"}}, "PutObject")
+        return method(**request)
+
+    home = homes("home")
+    assert home.publish(Replaced(memory_s3, put_object=put)) == 1
+    assert "prod/sealing/head" in refused
+    assert errors(in_memory(), home) == []
+
+
 def test_a_claim_whose_answer_was_lost_is_carried_out(memory_s3: S3Client, homes: Homes) -> None:
     """The claim reaches S3, its answer is lost, and botocore's retry is refused."""
     lost = 0
