@@ -149,3 +149,14 @@ def test_a_column_whose_tag_changed_is_one_line_and_columns_of_one_tag_are_told_
     page = (night.scratch / "report/report.html").read_text()
     assert page.count("<code>New-Case</code> in <code>custom_data_") == 2
     assert "script Intake version 2: 2 of 4" in page
+
+
+def test_a_deadline_that_has_passed_is_not_called_none(night: Night) -> None:
+    night.call()
+    archived = {"recording_id": "r2", "file_state": "ARCHIVED", "delete_date": "2000-01-01 00:00:00"}
+    night.metadata("c1", {"recording_id": "r1"}, archived)
+    night.run()
+    links(night, scope_of_night(NIGHT))
+    action = (night.scratch / "report/report.html").read_text().partition('id="to-do"')[2].partition("</tbody>")[0]
+    assert "too late for 1" in action
+    assert "no deadline" not in action

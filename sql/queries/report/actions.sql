@@ -10,7 +10,8 @@ WHERE severity <> 'info'
 )
 
 SELECT reason, file, next_action, count(*) AS recordings, min(deadline) AS first, max(deadline) AS last,
-    count(*) FILTER (recoverable_until <= $now) AS late, bool_or(recoverable <> 'no') AS can_be_had
+    count(*) FILTER (recoverable_until <= $now) AS late,
+    bool_or(recoverable <> 'no' AND coalesce(recoverable_until > $now, true)) AS can_be_had
 FROM with_deadline
 GROUP BY reason, file, next_action
 ORDER BY first NULLS LAST, can_be_had DESC, recordings DESC, file
