@@ -62,10 +62,11 @@ class Night:
         mapping: TagMapping,
         scratch: Path,
         day: date = NIGHT,
+        of_night: str = "",
     ):
         self._con, self.models, self.mapping, self.scratch, self.day = con, models, mapping, scratch, day
         self._stale: set[str] = set()
-        self._of_night = f"~{(day - NIGHT).days}" if day != NIGHT else ""
+        self._of_night = of_night
         self._receipts: dict[str | None, Row] = {}
         self._failure: BaseException | None = None
         self._loads_next = True
@@ -367,7 +368,7 @@ class Night:
         return str(self.day + (date.fromisoformat(match[0]) - NIGHT))
 
     def named(self, text: str) -> str:
-        """The text with the names as the warehouse has them, `c1~7` for example; rows are read without."""
+        """The text with the names as the warehouse has them, `c1~7` in a shared one; rows are read without."""
         return _NAME.sub(rf"\g<0>{self._of_night}", text)
 
     def _read(self, value: Any) -> Any:
@@ -554,7 +555,7 @@ def _apart(
     with duckdb.connect(str(path), config={"threads": 2}) as con:
         con.execute("SET GLOBAL TimeZone = 'UTC'")
         nights = {
-            name: Night(con, models, mapping, folder, NIGHT + timedelta(days=7 * number))
+            name: Night(con, models, mapping, folder, NIGHT + timedelta(days=7 * number), f"~{number}")
             for number, name in enumerate(names)
         }
         for night in nights.values():
