@@ -2,8 +2,8 @@
 
 Belongs here: the probe and the meaning of its answers. Does not: reading the bucket's configuration (bucket_probes.py).
 
-One version of a few bytes stays below `probe/`, hidden by a delete marker and locked for `PROBE_RETENTION`. Nothing
-stays in a bucket without Object Lock.
+One version of a few bytes stays below `probe/`, hidden by a delete marker and locked for `PROBE_RETENTION`; so does an
+unlocked one, if these credentials may not delete it. Nothing stays in a bucket without Object Lock.
 """
 
 from __future__ import annotations
@@ -57,16 +57,34 @@ def probe_lock(client: S3Client, place: S3Location, mode: LockMode) -> Iterator[
             "The server ignores If-None-Match: seal into a bucket that knows conditional writes.",
         )
         if locked:
-            yield from _against_lock(client, {**where, "VersionId": version}, mode, until)
+            deletes = _may_delete(client, {**where, "Key": f"{at.key}-unlocked"})
+            yield from _against_lock(client, {**where, "VersionId": version}, mode, until, may_delete=deletes)
     finally:
         _clean_up(client, where, None if locked else version)
 
 
-def _against_lock(client: S3Client, which: dict[str, Any], mode: LockMode, until: datetime) -> Iterator[Line]:
+def _may_delete(client: S3Client, where: dict[str, Any]) -> bool:
+    """Whether a version put without a lock can be deleted: S3 gives one answer to a lock and a missing permission."""
+    try:
+        client.delete_object(**where, VersionId=_put(client, where) or "null")
+    except ClientError:
+        _clean_up(client, where, None)
+        return False
+    return True
+
+
+def _against_lock(
+    client: S3Client, which: dict[str, Any], mode: LockMode, until: datetime, *, may_delete: bool
+) -> Iterator[Line]:
     shorter: Any = {"Mode": mode, "RetainUntilDate": until - PROBE_RETENTION / 2}
     keeps = "The server does not keep its locks: seal into another bucket."
     yield _refused("shorten the lock", lambda: client.put_object_retention(**which, Retention=shorter), keeps)
-    yield _refused("delete the version", lambda: client.delete_object(**which), keeps)
+    line = _refused("delete the version", lambda: client.delete_object(**which), keeps)
+    if line.state == "ok" and not may_delete:
+        found = f"{line.found}, and so for a version that was put without a lock: this does not show the lock"
+        advice = "Probe with credentials that may delete versions (s3:DeleteObjectVersion)."
+        line = Line(line.check, "warning", found, advice)
+    yield line
     yield _refused(
         "delete the version, bypassing the lock",
         lambda: client.delete_object(**which, BypassGovernanceRetention=True),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.operations.doctor import examine
@@ -56,6 +57,19 @@ def test_a_bucket_without_a_lock_is_told_so_and_left_empty(s3: S3Client) -> None
     assert "Object Lock" in first.advice
     assert overwrite.state == "ok"
     assert listed(s3, bucket) == 0
+
+
+def test_a_refusal_that_an_unlocked_version_meets_too_does_not_show_the_lock(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(**_: object) -> None:
+        answer: Any = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+        raise ClientError(answer, "DeleteObject")
+
+    monkeypatch.setattr(s3, "delete_object", refused)
+    attempts = {one.check: one for one in probe_lock(s3, S3Location(new_bucket(s3, lock=True)), "COMPLIANCE")}
+    assert attempts["probe: shorten the lock"].state == "ok"
+    assert attempts["probe: delete the version"].state == "warning"
 
 
 @pytest.fixture
