@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from custody_pipeline.settings import Settings
 
 ARCHIVED = "InvalidObjectState"
+"""S3's code for an object in Glacier that is not restored."""
 _NO_BUCKET = "<Code>NoSuchBucket</Code>"
 """In the answer of S3, which obstore repeats, but as for an object that is not there."""
-"""S3's code for an object in Glacier that is not restored."""
 
 _SECOND = timedelta(seconds=1)
 

@@ -34,9 +34,6 @@ from custody_pipeline.warehouse.sql_text import table_columns
 
 _Opened = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
-_KINDS = ("agents", "queues", "divisions")
-"""The conditions of a rule that name things whose names the client may not see."""
-
 
 @dataclass(frozen=True, order=True)
 class Due:
@@ -182,7 +179,7 @@ def deadlines_of_night(con: duckdb.DuckDBPyConnection, policy: Policy, night: da
 
 def _choices(policy: Policy, sources: Iterable[_Opened]) -> Choices:
     """`sources` give a new connection each time: a selection denies its connection external access."""
-    found = Choices(policy, {}, {}, {}, {}, {kind: {} for kind in _KINDS}, {})
+    found = Choices(policy, {}, {}, {}, {}, {}, {})
     for opened in sources:
         latest: dict[str, date] = {}
         with opened() as con:
@@ -192,15 +189,15 @@ def _choices(policy: Policy, sources: Iterable[_Opened]) -> Choices:
             found.unread.update(con.execute(query("forgetting/unread")).fetchall())
             divided = "SELECT DISTINCT conversation_id FROM custody.divisions"
             told = set(con.execute(divided).fetchall()) if table_columns(con, "custody.divisions") else set()
-            unnamed = (
-                query("forgetting/unnamed_agents"),
-                query("forgetting/unnamed_queues"),
-                query("forgetting/unnamed_divisions"),
-            )
-            for kind, sql in zip(_KINDS, unnamed, strict=True):
+            unnamed = {
+                "agents": query("forgetting/unnamed_agents"),
+                "queues": query("forgetting/unnamed_queues"),
+                "divisions": query("forgetting/unnamed_divisions"),
+            }
+            for kind, sql in unnamed.items():
                 named = any(getattr(rule.selection, kind) for rule in policy.rules)
                 if named and (kind == "queues" or table_columns(con, f"custody.{kind}")):
-                    found.unnamed[kind].update(con.execute(sql).fetchall())
+                    found.unnamed.setdefault(kind, {}).update(con.execute(sql).fetchall())
             found.undivided.update({name: night for name, night in latest.items() if (name,) not in told})
         for number, rule in enumerate(policy.rules):
             # What may be of the kind of a rule is kept by it, and not erased.

@@ -96,32 +96,28 @@ def capture_keys(settings: Settings, client: S3Client, ids: Set[str], nights: Se
     An event that does not say when its call began lies under the day of the event itself.
     """
     days = {str(date.fromisoformat(night) + timedelta(days=away)) for night in nights for away in (-1, 0, 1)}
-    found = captured_keys(settings, client, days if settings.captures.startswith("s3://") else {"*"})
+    found = captured_keys(settings, client, days if settings.captures.startswith("s3://") else None)
     return (key for key in found if _conversation_of(key) in ids)
 
 
-def captured_keys(settings: Settings, client: S3Client, nights: Set[str]) -> Iterator[str]:
-    """Keys of all capture documents of these nights."""
+def captured_keys(settings: Settings, client: S3Client, nights: Set[str] | None) -> Iterator[str]:
+    """Keys of all capture documents of these nights; None: of every night."""
+    of_nights = [""] if nights is None else [f"date={night}/" for night in sorted(nights)]
     if settings.captures.startswith("s3://"):
         root = S3Location.parse(settings.captures)
-        folders = (f"{kind}/date={night}/" for kind in CAPTURE_KINDS for night in sorted(nights))
+        folders = (f"{kind}/{of_night}" for kind in CAPTURE_KINDS for of_night in of_nights)
         yield from (key for folder in folders for key, _ in listed(client, root, folder))
         return
-    folder = Path(settings.captures)
-    for kind in CAPTURE_KINDS:
-        for night in sorted(nights):
-            yield from (path.relative_to(folder).as_posix() for path in found_in(folder, f"{kind}/date={night}/*/*"))
+    root_folder = Path(settings.captures)
+    patterns = (f"{kind}/{of_night or 'date=*/'}*/*" for kind in CAPTURE_KINDS for of_night in of_nights)
+    for pattern in patterns:
+        yield from (path.relative_to(root_folder).as_posix() for path in found_in(root_folder, pattern))
 
 
 def captured_by_night(settings: Settings, client: S3Client) -> dict[date, set[str]]:
     """Night → conversations of its capture documents; an event may lie under the day after its conversation."""
-    if settings.captures.startswith("s3://"):
-        root = S3Location.parse(settings.captures)
-        keys: Iterator[str] = (key for kind in CAPTURE_KINDS for key, _ in listed(client, root, f"{kind}/"))
-    else:
-        keys = captured_keys(settings, client, {"*"})
     found: dict[date, set[str]] = {}
-    for key in keys:
+    for key in captured_keys(settings, client, None):
         if (night := night_in(key.split("/")[1])) is not None:
             found.setdefault(night, set()).add(_conversation_of(key))
     return found

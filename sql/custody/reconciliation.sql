@@ -1,13 +1,14 @@
 -- Expected, present and explained counts per night and source. A night with something unexplained is `incomplete`.
 --
--- Source `recordings` counts every recording that any source names, and each that was erased here. The other sources count only what they name
--- themselves, so the counts overlap. Source `details_sessions` counts recorded sessions and participants whose screen was
--- recorded, per conversation and kind (audio, screen). Captures are counted per conversation. A captured conversation is
--- present if it has a recording, and explained by custody.gaps or by a document of the analytics job without a recorded
--- session. Source `tags` counts recordings whose tags a source could give. Source `bucket_keys` counts every version
--- and delete marker in the bucket. Source `job_totals` compares the totals of export jobs of this night alone with the
--- recordings that are known, those of conversations begun in a night before included. Without the night before, a
--- difference proves nothing: `detail` has it as `night_before_unknown`, and the night is not established.
+-- Source `recordings` counts every recording that any source names, and each that was erased here. The other sources
+-- count only what they name themselves, so the counts overlap. Source `details_sessions` counts recorded sessions and
+-- participants whose screen was recorded, per conversation and kind (audio, screen). Captures are counted per
+-- conversation. A captured conversation is present if it has a recording, and explained by custody.gaps or by a document
+-- of the analytics job without a recorded session. Source `tags` counts recordings whose tags a source could give. Source
+-- `bucket_keys` counts every version and delete marker in the bucket. Source `job_totals` compares the totals of export
+-- jobs of this night alone with the recordings that are known, those of conversations begun in a night before included.
+-- Without the night before, a difference proves nothing: `detail` has it as `night_before_unknown`, and the night is not
+-- established.
 --
 -- grain: partition_date, source
 -- column partition_date DATE: UTC day of the conversation's start

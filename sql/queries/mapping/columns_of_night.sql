@@ -13,7 +13,7 @@ places AS (
         WHERE status = 'found'
         GROUP BY ALL
     )
-GROUP BY column_name
+    GROUP BY column_name
 )
 
 SELECT m.column_name, m.names[1], m.required,

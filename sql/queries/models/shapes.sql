@@ -5,7 +5,7 @@ SELECT
 FROM duckdb_columns()
 LEFT JOIN (
     SELECT schema_name, view_name AS table_name, sql FROM duckdb_views()
-WHERE database_name = current_database()
+    WHERE database_name = current_database()
 ) USING (schema_name, table_name)
 WHERE database_name = current_database()
 GROUP BY schema_name, table_name, sql

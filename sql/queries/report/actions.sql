@@ -6,7 +6,7 @@ WITH with_deadline AS (
         WHEN recoverable_until IS NULL AND recheck_until > $now THEN recheck_until
     END AS deadline
     FROM report_gaps
-WHERE severity <> 'info'
+    WHERE severity <> 'info'
 )
 
 SELECT reason, file, next_action, count(*) AS recordings, min(deadline) AS first, max(deadline) AS last,

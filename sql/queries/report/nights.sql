@@ -12,7 +12,7 @@ statuses AS (
         count(*) FILTER (account = 'present') AS present, count(*) FILTER (account = 'explained') AS explained,
         count(*) FILTER (account = 'unexplained') AS unexplained
     FROM report_recordings
-GROUP BY ALL
+    GROUP BY ALL
 )
 
 SELECT d.night, n.completeness, n.state, coalesce(n.collected_at IS NOT NULL, false) AS collected,

@@ -1,19 +1,19 @@
--- The columns of the mapping from `$first` to `$last`, required ones first, the worst first. `tag_key` is the newest, as a mapping
--- may change. `since` is the first night of the newest stretch of nights below 100 %. `queue` and `script` are where most values
--- are missing.
+-- The columns of the mapping from `$first` to `$last`, required ones first, the worst first. `tag_key` is the newest, as
+-- a mapping may change. `since` is the first night of the newest stretch of nights below 100 %. `queue` and `script` are
+-- where most values are missing.
 WITH nights AS (
     SELECT column_name, partition_date, sum(expected) > sum(present) AS is_below,
         row_number() OVER (PARTITION BY column_name ORDER BY partition_date)
             - row_number() OVER (PARTITION BY column_name, is_below ORDER BY partition_date) AS stretch
     FROM custody.tag_quality
-WHERE partition_date <= $last
-GROUP BY column_name, partition_date
+    WHERE partition_date <= $last
+    GROUP BY column_name, partition_date
 ),
 
 since AS (
     SELECT column_name, min(partition_date) AS since
     FROM nights
-WHERE is_below
+    WHERE is_below
     GROUP BY column_name, stretch
     QUALIFY row_number() OVER (PARTITION BY column_name ORDER BY max(partition_date) DESC) = 1
 ),
@@ -23,7 +23,7 @@ places AS (
             coalesce(max(script_name), nullif(script_id, '')), 'version ' || nullif(script_version, '')
         ), '') AS script, sum(expected - present) AS lost, sum(expected) AS of
     FROM custody.tag_quality
-WHERE partition_date BETWEEN $first AND $last
+    WHERE partition_date BETWEEN $first AND $last
     GROUP BY column_name, queue_names, script_id, script_version
     HAVING sum(expected) > sum(present)
     QUALIFY row_number() OVER (PARTITION BY column_name ORDER BY lost DESC, queue_names, script_id, script_version) = 1
