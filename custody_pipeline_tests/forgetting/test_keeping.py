@@ -6,9 +6,11 @@ import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import boto3
 import duckdb
 import msgspec
 import pytest
+from moto import mock_aws
 
 from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.capture.messages import Message
@@ -21,6 +23,7 @@ from custody_pipeline.forgetting.due import apply, plan
 from custody_pipeline.forgetting.erase import look
 from custody_pipeline.forgetting.finder import Asked, NothingToEraseError
 from custody_pipeline.forgetting.keeping import by_day_and_place, plan_places, remove_places
+from custody_pipeline.forgetting.places import captured_by_night, captured_keys
 from custody_pipeline.forgetting.policy import load_policy
 from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.io.whole_file import DamagedFileError
@@ -158,6 +161,22 @@ def test_a_hold_of_a_matter_keeps_captures_and_packages(home: Settings) -> None:
         [("spool", "dead"), ("snapshot", "2026-11-02")],
         [("captures", "2026-11-02"), ("packages", "a" * 32)],
     )
+
+
+def test_captures_are_found_alike_in_a_folder_and_in_a_bucket(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    folder, in_bucket = home.home / "captures", home.model_copy(update={"capture_url": "s3://captured/prod"})
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket="captured")
+        for path in folder.rglob("*.json"):
+            client.put_object(Bucket="captured", Key=f"prod/{path.relative_to(folder).as_posix()}", Body=b"{}")
+        for settings in (home, in_bucket):
+            assert captured_by_night(settings, client) == {OLD: {"old"}, NEW: {"new"}}
+            assert list(captured_keys(settings, client, {str(OLD)})) == [
+                f"{kind}/date={OLD}/conversation_id=old/1.json" for kind in ("captures", "events")
+            ]
 
 
 def test_captures_that_lie_under_the_day_after_are_kept_with_their_conversation(home: Settings) -> None:
