@@ -64,20 +64,14 @@ def explain(settings: Settings, subject: str) -> dict[str, Any] | None:
 
 def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[str, Any]:
     key = {name: recording[name] for name in ("partition_date", "conversation_id", "recording_id")}
-    of_recording = """
-        WHERE partition_date = $partition_date AND conversation_id = $conversation_id AND recording_id = $recording_id
-    """
-    gaps = rows_of(con, f"SELECT {_GAP} FROM custody.gaps {of_recording} ORDER BY {_WORST_FIRST}", key)
+    gaps = rows_of(con, query("story/gaps_of_recording"), key)
     for gap in gaps:
         gap["evidence"] = orjson.loads(gap["evidence"]) if isinstance(gap["evidence"], str) else gap["evidence"]
     timeline = rows_of(con, query("story/timeline"), key)
-    tags = rows_of(con, f"SELECT * FROM custody.custom_data {of_recording} ORDER BY tag_key, observed_at, source", key)
+    tags = rows_of(con, query("story/tags"), key)
     accesses = []
     if table_columns(con, "custody.access_events"):  # a snapshot of an earlier version has none
-        which = "partition_date = $partition_date AND conversation_id = $conversation_id"
-        which += " AND recording_id IN ($recording_id, '')"
-        order = "occurred_at, access_id"
-        accesses = rows_of(con, f"SELECT * FROM custody.access_events WHERE {which} ORDER BY {order}", key)
+        accesses = rows_of(con, query("story/accesses"), key)
     return {
         "recording": recording,
         "completeness": completeness_of(con, recording["partition_date"]).completeness,
@@ -142,11 +136,6 @@ def _sources(
     return found
 
 
-_WORST_FIRST = "list_position(['error', 'warning', 'info'], severity), reason"
-_GAP = "COLUMNS(lambda name: name <> 'proofs')"
-"""Every column but `proofs`: `evidence` has the same in JSON."""
-
-
 @dataclass(frozen=True)
 class GapFilter:
     """Which gaps to list; None is any.
@@ -179,21 +168,7 @@ def gaps(settings: Settings, wanted: GapFilter) -> tuple[list[str], list[dict[st
             refuse_uncollected(con, wanted.first)
         if wanted.tag is not None:
             _refuse_unknown(con, settings, wanted.tag)
-        answer = con.execute(
-            f"""
-            SELECT {_GAP} FROM custody.gaps
-            WHERE ($first::DATE IS NULL OR partition_date >= $first)
-                AND ($last::DATE IS NULL OR partition_date <= $last)
-                AND ($reason::VARCHAR IS NULL OR reason = $reason)
-                AND ($severity::VARCHAR IS NULL OR severity = $severity)
-                AND ($recoverable::VARCHAR IS NULL OR recoverable = $recoverable)
-                AND ($tag::VARCHAR IS NULL OR list_contains([lower(key) FOR key IN tag_keys], lower($tag)))
-                AND ($before::TIMESTAMP IS NULL OR coalesce(recoverable_until, recheck_until) <= $before)
-            ORDER BY {_WORST_FIRST},
-                coalesce(recoverable_until, recheck_until) NULLS LAST, partition_date, conversation_id, recording_id
-            """,
-            asdict(wanted),
-        )
+        answer = con.execute(query("story/gaps"), asdict(wanted))
         names = [column[0] for column in answer.description or []]
         return names, [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 

@@ -163,10 +163,10 @@ def _select(con: duckdb.DuckDBPyConnection, scope: Scope) -> None:
     if scope.keys:
         con.executemany("INSERT INTO report_keys VALUES (?, ?, ?)", scope.keys)
     of_keys = f"SEMI JOIN report_keys USING ({_KEY})" if scope.keys is not None else ""
+    nights = {"first": scope.first, "last": scope.last}
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE report_recordings AS FROM custody.chain_of_custody {of_keys} "
-        "WHERE partition_date BETWEEN ? AND ?",
-        [scope.first, scope.last],
+        f"CREATE OR REPLACE TEMP TABLE report_recordings AS FROM ({query('report/recordings')}) {of_keys}",
+        nights | {"media": [reason.code for reason in REASONS if "media" in reason.explains]},
     )
     # A reason may have two severities; each has a file of rows.
     con.execute(
@@ -176,20 +176,7 @@ def _select(con: duckdb.DuckDBPyConnection, scope: Scope) -> None:
         FROM ({query("report/gaps")}) {of_keys}
         WINDOW of_one AS (PARTITION BY reason)
         """,
-        {"first": scope.first, "last": scope.last},
-    )
-    # As in custody.reconciliation: present with content, otherwise explained by a reason for missing media.
-    con.execute("ALTER TABLE report_recordings ADD COLUMN account TEXT")
-    con.execute(
-        """
-        UPDATE report_recordings SET account = CASE
-            WHEN custom_data_state <> 'present' AND len(gap_reasons) = 0 THEN 'unexplained'
-            WHEN coalesce(object_bytes, 0) > 0 THEN 'present'
-            WHEN list_has_any(gap_reasons, $media) THEN 'explained'
-            ELSE 'unexplained'
-        END
-        """,
-        {"media": [reason.code for reason in REASONS if "media" in reason.explains]},
+        nights,
     )
 
 

@@ -64,7 +64,7 @@ from custody_pipeline.warehouse.erasures import (
 from custody_pipeline.warehouse.ledger import Actor
 from custody_pipeline.warehouse.night_states import mark_nights
 from custody_pipeline.warehouse.snapshot import log_beside, snapshot_for_analysts
-from custody_pipeline.warehouse.sql_files import SqlModel, load_models
+from custody_pipeline.warehouse.sql_files import SqlModel, load_models, query
 from custody_pipeline.warehouse.sql_text import table_columns
 
 _WITHOUT_ROWS = frozenset({"failed", "not_configured"})
@@ -344,17 +344,9 @@ def _restore_request(sources: Sources, cut: Cut, say: Callable[[str], None]) -> 
 
 
 def _restore_acts(con: duckdb.DuckDBPyConnection, sources: Sources, newest: Cut) -> None:
-    con.execute(
-        f"""
-        INSERT INTO raw.acts BY NAME
-        SELECT partition_date, conversation_id, recording_id, occurred_at::TIMESTAMP AS occurred_at, action, operator,
-            what, where_at, why, how, tool_version, git_revision, sha256_before, sha256_after
-        FROM read_parquet(?, hive_partitioning = false)
-        WHERE action IN {(*NO_CONTENT, "erased", "held", "packaged", "released")} AND action <> 'published'
-            AND (action <> 'exception' OR what = 'run was killed' OR what SIMILAR TO 'step .* failed')
-        """,
-        [str(_sealed_file(sources, newest, "data/custody_events.parquet"))],
-    )
+    path = str(_sealed_file(sources, newest, "data/custody_events.parquet"))
+    actions = [*{*NO_CONTENT} - {"published"}, "erased", "held", "packaged", "released"]
+    con.execute(f"INSERT INTO raw.acts BY NAME {query('ledger/acts_in_events')}", {"path": path, "actions": actions})
 
 
 def _sealed_file(sources: Sources, cut: Cut, path: str) -> Path:

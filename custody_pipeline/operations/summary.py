@@ -108,34 +108,25 @@ def night_summary(con: duckdb.DuckDBPyConnection, night: date) -> NightSummary |
     if not statuses and not publications:
         return None
     tags = rows(f"SELECT custom_data_state, {counted}")
-    reasons = rows_of(
-        con,
-        f"""
-        SELECT reason, severity, count(*) AS recordings, recoverable
-        FROM ({query("report/gaps")})
-        GROUP BY ALL ORDER BY recordings DESC, reason, recoverable
-        """,
-        {"first": night, "last": night},
+    by_reason = (
+        f"SELECT reason, severity, count(*) AS recordings, recoverable FROM ({query('report/gaps')}) GROUP BY ALL "
+        "ORDER BY recordings DESC, reason, recoverable"
     )
+    reasons = rows_of(con, by_reason, {"first": night, "last": night})
     states = rows("SELECT state FROM custody.nights WHERE partition_date = $night")
     stated = completeness_of(con, night)
-    ((expected, present, explained, unexplained),) = rows(
-        """
-        SELECT coalesce(max(expected), 0), coalesce(max(present), 0), coalesce(max(explained), 0),
-               coalesce(sum(unexplained), 0)
-        FROM custody.reconciliation WHERE partition_date = $night AND source = 'recordings'
-        """
-    )
+    balances = "SELECT * FROM custody.reconciliation WHERE partition_date = $night AND source = 'recordings'"
+    balance = next(iter(rows_of(con, balances, {"night": night})), {})
     return NightSummary(
         night=night,
         recordings=sum(statuses.values()),
         complete=statuses.get("complete", 0),
         gaps=statuses.get("gap", 0),
         excluded=statuses.get("excluded", 0),
-        expected=int(expected),
-        present=int(present),
-        explained=int(explained),
-        unexplained=int(unexplained),
+        expected=int(balance.get("expected") or 0),
+        present=int(balance.get("present") or 0),
+        explained=int(balance.get("explained") or 0),
+        unexplained=int(balance.get("unexplained") or 0),
         state=states[0][0] if states else None,
         tags={str(state): number for state, number in tags},
         reasons=reasons,

@@ -32,6 +32,7 @@ from custody_pipeline.evidence.cut.records import salted_records, text_columns
 from custody_pipeline.evidence.cut.workbook import workbook_in
 from custody_pipeline.io.gzipped import gzipped
 from custody_pipeline.io.whole_file import HashedFile
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import quoted
 
 Format = Literal["parquet", "csv", "spreadsheet", "records"]
@@ -98,32 +99,14 @@ def describe_table(con: duckdb.DuckDBPyConnection, name: str, grain: Sequence[st
     Raises:
         TableError: there is no such table, or it lacks a column of the grain.
     """
-    columns = tuple(
-        Column(*row)
-        for row in con.execute(
-            """
-            SELECT column_name, data_type, coalesce(comment, '') FROM duckdb_columns()
-            WHERE database_name = current_database() AND schema_name = 'custody' AND table_name = $name
-            ORDER BY column_index
-            """,
-            {"name": name},
-        ).fetchall()
-    )
+    columns = tuple(Column(*row) for row in con.execute(query("publish/columns"), {"name": name}).fetchall())
     names = [column.name for column in columns]
     if not columns:
         raise TableError(f"the warehouse has no table custody.{name}; run the model first")
     missing = [column for column in (*grain, "partition_date") if column not in names]
     if missing:
         raise TableError(f"custody.{name} has no column {', '.join(missing)}")
-    comment = con.execute(
-        """
-        SELECT max(comment) FROM (
-            SELECT comment, database_name, schema_name, table_name AS name FROM duckdb_tables()
-            UNION ALL SELECT comment, database_name, schema_name, view_name FROM duckdb_views()
-        ) WHERE database_name = current_database() AND schema_name = 'custody' AND name = $name
-        """,
-        {"name": name},
-    ).fetchone()
+    comment = con.execute(query("publish/comment"), {"name": name}).fetchone()
     return PublishedTable(name, (comment and comment[0]) or "", columns, tuple(grain) or tuple(names))
 
 
