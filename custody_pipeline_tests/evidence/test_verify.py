@@ -610,6 +610,25 @@ def test_records_that_are_not_as_sealed_are_no_reason_to_prove_an_older_revision
             list(prover.each(asked, NIGHTS[0]))
 
 
+def test_a_revision_that_the_pointer_names_and_whose_cut_is_gone_is_no_reason_to_prove_an_older_one(
+    tmp_path: Path,
+) -> None:
+    publisher = Publisher(tmp_path / "set")
+    for revision in (1, 2):
+        publisher.night(NIGHTS[0], rows(NIGHTS[0], count=3, revision=revision), revision)
+    pointer = publisher.root / f"current/date={NIGHTS[0]}.json"
+    pointer.parent.mkdir(exist_ok=True)
+    pointer.write_text(f'{{"night": "{NIGHTS[0]}", "revision": 2}}')
+    prover = Prover(FolderReader(publisher.root), KEYS)
+    assert next(prover.each([f"{NIGHTS[0]}-r0001"])).revision == 2
+
+    shutil.rmtree(publisher.root / cut_prefix(NIGHTS[0], 2))
+
+    for asked in ([f"{NIGHTS[0]}-r0001"], None):
+        with pytest.raises(ProofError, match=r"r0002/cut\.json is missing.* verify the set"):
+            list(prover.each(asked, NIGHTS[0]))
+
+
 def test_a_proof_says_that_a_newer_revision_may_exist_and_two_say_which_is_newer(tmp_path: Path) -> None:
     publisher = Publisher(tmp_path / "set")
     for revision in (1, 2):

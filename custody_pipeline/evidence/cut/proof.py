@@ -25,7 +25,15 @@ from custody_pipeline.evidence.log.checkpoint import Checkpoint, read_checkpoint
 from custody_pipeline.evidence.log.merkle import ProofError, inclusion_proof, verify_inclusion
 from custody_pipeline.evidence.log.note import NoteError, Verifier, from_base64
 from custody_pipeline.evidence.log.tiles import TileTree
-from custody_pipeline.evidence.reader import NOTE_BYTES, Reader, read, signed_lines
+from custody_pipeline.evidence.reader import (
+    NOTE_BYTES,
+    POINTER_BYTES,
+    Reader,
+    TargetError,
+    TooLargeError,
+    read,
+    signed_lines,
+)
 
 PROOF_SUFFIX = ".tlog-proof"
 COMMITMENT_SUFFIX = ".tlog-commitment"
@@ -249,7 +257,9 @@ class Prover:
             cut = cuts.read_cut(self._reader, folder, self._keys)
             if cut.log.size > self.checkpoint.head.size:
                 continue
-            newest.setdefault(cut.night, cut.revision)
+            if cut.night not in newest:
+                newest[cut.night] = cut.revision
+                self._refuse_lost(cut)
             here = set()
             for line, record, row in _records_of(self._reader, folder, cut, missing, newest[cut.night]):
                 here.add(str(row["recording_id"]))
@@ -263,6 +273,20 @@ class Prover:
         if missing or not number:
             raise RecordNotFoundError(f"{self._reader.name}: no sealed night{f' {night}' if night else ''} has "
                                       f"{_some(sorted(missing or ()))}")  # fmt: skip
+
+    def _refuse_lost(self, cut: cuts.Cut) -> None:
+        """Refuse the newest cut that is there, if the night's pointer names a later revision whose cut is gone.
+
+        The pointer is not signed. It tells a loss, and not a removal by somebody who removes the pointer too.
+        """
+        try:
+            revision = orjson.loads(read(self._reader, f"current/date={cut.night}.json", POINTER_BYTES))["revision"]
+            later = revision > cut.revision and cuts.cut_prefix(cut.night, revision) + cuts.CUT_JSON
+        except (OSError, TargetError, TooLargeError, ValueError, TypeError, KeyError):
+            return
+        # Another home may have sealed the revision just now.
+        if later and all(entry.path != later for entry in self._reader.list(later)):
+            raise ProofError(f"{later} is missing, and the night's pointer names it; verify the set that it is in")
 
     def prove(self, sealed: SealedRecord) -> RecordProof:
         """The proof of a record, checked.
