@@ -353,10 +353,7 @@ def _are_known(con: duckdb.DuckDBPyConnection, tag: dict[str, Any]) -> bool:
 
 def _without(con: duckdb.DuckDBPyConnection, column: str) -> tuple[str, Sequence[Any]]:
     """A query of recordings that should have a value in a mapped column, by queue and script, and have none."""
-    there = con.execute(
-        "SELECT 1 FROM duckdb_columns() WHERE table_name = 'report_recordings' AND column_name = ?", [column]
-    )
-    value = quoted(column) if there.fetchone() else "NULL"
+    value = quoted(column) if column in con.table("report_recordings").columns else "NULL"
     expected = """
         SELECT 1 FROM custody.tag_quality AS q
         WHERE q.column_name = ? AND q.partition_date = report_recordings.partition_date
