@@ -25,7 +25,7 @@ def print_report(console: Console, report: MappingReport) -> None:
     if not report.unmapped:
         console.print("Every tag of the night is in the mapping.")
         return
-    console.print(Text("In no mapping (kept in custom_data, reported as UNMAPPED_TAG)", style="bold"))
+    console.print(Text("In no mapping (kept in custom_data): UNMAPPED_TAG, or TAG_KEY_VARIANT", style="bold"))
     for tag in report.unmapped[:_SHOWN_UNMAPPED]:
         # As a JSON string: a key may hold anything, line ends included.
         name = orjson.dumps(tag.key).decode()

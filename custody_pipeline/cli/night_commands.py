@@ -26,7 +26,7 @@ from custody_pipeline.cli.shared import (
     app,
     complain,
     console_of_stdout,
-    not_future,
+    numbered,
     print_json,
     progress_bars,
     say,
@@ -59,7 +59,6 @@ def run(
     if (night and (first or last)) or not (night or (first and last and first <= last)):
         raise typer.BadParameter("give --date, or --from and --to, the earlier day first")
     if first and last:
-        not_future(last)
         raise typer.Exit(_run_nights(first.date(), last.date(), as_json=as_json, verbose=verbose, profile=profile))
     assert night is not None  # noqa: S101 - see the condition above
     settings = settings_of_environment()
@@ -216,7 +215,7 @@ def gaps(
 
     from custody_pipeline.cli.gaps_page import print_gaps, warn_of_unsettled
     from custody_pipeline.models.reasons import BY_CODE
-    from custody_pipeline.operations.explain import GapFilter, unsettled
+    from custody_pipeline.operations.explain import GapFilter, of_unknown_tags, unsettled
     from custody_pipeline.operations.explain import gaps as find_gaps
 
     if reason is not None and reason not in BY_CODE:
@@ -240,4 +239,6 @@ def gaps(
             sys.stdout.buffer.write(part)
     else:
         print_gaps(rows)
+    if tag and (unknown := of_unknown_tags(settings, wanted)):
+        say(f"of {numbered(unknown, 'more recording')} no tag is known, so not this one: custody gaps has the reasons")
     warn_of_unsettled(unsettled(settings, wanted), "the gaps say")

@@ -21,6 +21,7 @@ from custody_pipeline.cli.shared import (
     answer,
     answer_whole,
     app,
+    numbered,
     print_json,
     settings_of_environment,
     stop,
@@ -148,15 +149,22 @@ def _of_matter(settings: Settings, name: str, first: date | None, last: date | N
 
     matter, _, found = standing_of(settings, name)
     keys = [(item.night, item.conversation_id, item.recording_id) for item in found.found.recordings]
-    nights = sorted({night for night, _, _ in keys} | {night.night for night in found.nights})
+    nights = [night.night for night in found.nights]
     if not nights:
         stop(f"the matter {name} selects no night: custody matter show {name}", INCOMPLETE)
+    doubts = (
+        (len(found.found.unmatched), "id", "that no collected night has"),
+        (found.not_known, "more recording", "that may belong to the matter: no document tells"),
+        (found.to_come, "night", "of its dates that did not end yet"),
+    )
     return Scope(
         first or nights[0],
         last or nights[-1],
         f"Custody report: {matter.title}",
         f"custody matter show {name}",
         tuple(keys),
+        frozenset(nights),
+        tuple(f"Not on this page: {numbered(number, what)} {of_it}." for number, what, of_it in doubts if number),
     )
 
 

@@ -43,10 +43,12 @@ def mapping_check(night: Night, as_json: Json = False) -> None:
     from custody_pipeline.fleet.warehouse_of import warehouse_of
     from custody_pipeline.models.mapping_file import load_mapping
     from custody_pipeline.models.mapping_report import mapping_report
+    from custody_pipeline.operations.explain import refuse_uncollected
 
     settings = settings_of_environment()
     load_mapping(settings.mapping_path)
     with warehouse_of(settings, night.date()).open(read_only=True) as con:
+        refuse_uncollected(con, night.date())
         report = mapping_report(con, night.date())
     if as_json:
         print_json(asdict(report))

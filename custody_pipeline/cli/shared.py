@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -34,10 +35,16 @@ _R = TypeVar("_R")
 
 OK, FINDINGS, INCOMPLETE, USAGE = 0, 1, 2, 64
 
+_COLUMNS = shutil.get_terminal_size().columns
+# On fewer columns, typer's tables cut off the names of options.
+_IS_NARROW = _COLUMNS < 64
+
 app = typer.Typer(
     name="custody",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None if _IS_NARROW else "rich",
+    context_settings={"terminal_width": _COLUMNS} if _IS_NARROW else None,
     help="Call recordings for legal discovery: one row per recording, every gap explained, every night sealed.",
 )
 
@@ -102,7 +109,9 @@ OneNight = Annotated[
     typer.Option("--date", **A_DAY, help="One night: a UTC day.", callback=not_future),
 ]
 FirstNight = Annotated[datetime | None, typer.Option("--from", **A_DAY, help="First night of several.")]
-LastNight = Annotated[datetime | None, typer.Option("--to", **A_DAY, help="Last night of several.")]
+LastNight = Annotated[
+    datetime | None, typer.Option("--to", **A_DAY, help="Last night of several.", callback=not_future)
+]
 Profiled = Annotated[bool, typer.Option("--profile", help="Show and keep a profile of the night.")]
 Home = Annotated[Path, typer.Option("--home", envvar="CUSTODY_HOME", help="Folder of this deployment.")]
 
@@ -115,8 +124,6 @@ def stop(message: str, status: int) -> NoReturn:
 
 def complain(message: str, indent: str = "") -> None:
     """Print on stderr: one line, or several on a terminal that is narrower. Foreign text is escaped."""
-    import shutil
-
     from custody_pipeline.io.escaping import escaped, folded
 
     width = shutil.get_terminal_size().columns
@@ -131,8 +138,6 @@ def tell(text: str, further: int | None = None) -> None:
         text: may hold foreign text, which is escaped. Its leading spaces indent its first line.
         further: indents the other lines; default: four columns more than the first.
     """
-    import shutil
-
     from custody_pipeline.io.escaping import folded
 
     bare = text.lstrip(" ")

@@ -64,7 +64,7 @@ def explain(settings: Settings, subject: str) -> dict[str, Any] | None:
 
 def _story(con: duckdb.DuckDBPyConnection, recording: dict[str, Any]) -> dict[str, Any]:
     key = {name: recording[name] for name in ("partition_date", "conversation_id", "recording_id")}
-    gaps = rows_of(con, query("story/gaps_of_recording"), key)
+    gaps = rows_of(con, query("story/gaps_of_recording"), {**key, "reasons": recording["gap_reasons"]})
     for gap in gaps:
         gap["evidence"] = orjson.loads(gap["evidence"]) if isinstance(gap["evidence"], str) else gap["evidence"]
     timeline = rows_of(con, query("story/timeline"), key)
@@ -189,6 +189,13 @@ def _refuse_unknown(con: duckdb.DuckDBPyConnection, settings: Settings, tag: str
         nearest = get_close_matches(tag, sorted(known), 1)
         hint = f"; the nearest is {nearest[0]}" if nearest else ""
         raise NoSuchTagError(f"no night has a tag {tag!r}, and the mapping does not name it{hint}")
+
+
+def of_unknown_tags(settings: Settings, wanted: GapFilter) -> int:
+    """How many recordings have no known tag at all: their gaps name no tag, so that no filter by tag finds them."""
+    with every_night(settings, wanted.first, wanted.last) as con:
+        days = {"first": wanted.first, "last": wanted.last}
+        return sum(number for (number,) in con.execute(query("story/of_unknown_tags"), days).fetchall())
 
 
 def unsettled(settings: Settings, wanted: GapFilter) -> int:

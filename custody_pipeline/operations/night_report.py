@@ -60,10 +60,13 @@ _KEY = "partition_date, conversation_id, recording_id"
 
 @dataclass(frozen=True)
 class Scope:
-    """The scope of a report: nights from `first` to `last`, and only their recordings in `keys`, if given.
+    """The scope of a report: nights from `first` to `last`; of a matter, only its recordings and nights.
 
     Attributes:
         command: what tells the same in a terminal.
+        keys: the matter's recordings; None for whole nights.
+        nights: the matter's nights, also those in which it finds nothing; without them, every night from `first` on.
+        doubts: sentences on what may belong to the matter and is in no row of the page.
         failed: nights whose last run failed, of which the snapshot may not know yet.
     """
 
@@ -72,6 +75,8 @@ class Scope:
     title: str
     command: str = ""
     keys: tuple[tuple[date, str, str], ...] | None = None
+    nights: frozenset[date] = frozenset()
+    doubts: tuple[str, ...] = ()
     failed: frozenset[date] = frozenset()
 
 
@@ -84,6 +89,7 @@ class NightReport:
 
     tone: str
     verdict: str
+    doubts: tuple[str, ...]
     recordings: int
     complete: int
     gaps: int
@@ -182,7 +188,7 @@ def _select(con: duckdb.DuckDBPyConnection, scope: Scope) -> None:
 
 def _report(con: duckdb.DuckDBPyConnection, scope: Scope) -> NightReport:
     nights = _nights(con, scope)
-    sources = rows_of(con, query("report/sources"), {"first": scope.first, "last": scope.last})
+    sources = rows_of(con, query("report/sources"), {"nights": [night["night"] for night in nights]})
     collected = [night for night in nights if night["collected"]]
     statuses = dict(con.execute("SELECT custody_status, count(*) FROM report_recordings GROUP BY 1").fetchall())
     unexplained = sum(night["unexplained"] for night in collected)
@@ -191,9 +197,12 @@ def _report(con: duckdb.DuckDBPyConnection, scope: Scope) -> NightReport:
         unexplained,
         [source["source"] for source in sources],
     )
+    if tone == "good" and scope.doubts:
+        tone, sentence = "odd", "It cannot be said yet. More may belong to the matter than was found."
     return NightReport(
         tone=tone,
         verdict=sentence,
+        doubts=scope.doubts,
         recordings=sum(statuses.values()),
         complete=statuses.get("complete", 0),
         gaps=statuses.get("gap", 0),
@@ -223,10 +232,7 @@ def _nights(con: duckdb.DuckDBPyConnection, scope: Scope) -> list[dict[str, Any]
             row["words"] += ", and may still change"
         if row["state"] == "failed" and row["collected"]:
             row["words"] += ", and its last run failed"
-    if scope.keys is not None:
-        touched = {night for night, _, _ in scope.keys}
-        rows = [row for row in rows if row["night"] in touched or not row["collected"]]
-    return rows
+    return [row for row in rows if not scope.nights or row["night"] in scope.nights]
 
 
 def _claim(night: dict[str, Any]) -> str | None:

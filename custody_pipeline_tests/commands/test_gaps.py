@@ -37,6 +37,7 @@ ROW: dict[str, Any] = {
 def _gaps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("custody_pipeline.operations.explain.gaps", lambda *_: (list(ROW), [ROW]))
     monkeypatch.setattr("custody_pipeline.operations.explain.unsettled", lambda *_: 0)
+    monkeypatch.setattr("custody_pipeline.operations.explain.of_unknown_tags", lambda *_: 0)
 
 
 def test_an_id_neither_crashes_nor_commands_the_terminal() -> None:

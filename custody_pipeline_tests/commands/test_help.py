@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -67,3 +70,12 @@ def test_an_unknown_topic_is_refused_with_the_nearest_one(
     monkeypatch: pytest.MonkeyPatch, wrong: str, nearest: str
 ) -> None:
     assert f"the nearest is {nearest}" in told(monkeypatch, wrong, status=64)
+
+
+def test_a_narrow_terminal_cuts_off_no_name_of_an_option() -> None:
+    command = [sys.executable, "-m", "custody_pipeline.cli", "matter", "receipt", "--help"]
+    told = subprocess.run(
+        command, env={**os.environ, "COLUMNS": "40"}, capture_output=True, text=True, check=True
+    ).stdout
+    assert "--confirmation" in told
+    assert max(map(len, told.splitlines()[1:])) <= 40  # the first names this program by its module

@@ -29,4 +29,5 @@ def test_each_column_tells_where_its_tag_was_and_was_not() -> None:
 def test_a_key_with_markup_and_line_ends_stays_on_its_line() -> None:
     text = printed(MappingReport(date(2026, 11, 2), (), (UnmappedTagReport("[red]a\nb", 1, ("agent",)),)))
 
+    assert "UNMAPPED_TAG, or TAG_KEY_VARIANT" in text
     assert '  "[red]a\\nb"  1 recording, on agent' in text

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
-from custody_pipeline.operations.explain import GapFilter, gaps
+from custody_pipeline.operations.explain import GapFilter, NoSuchNightError, gaps
 from custody_pipeline.operations.night_report import Scope, file_of_tag, night_report, write_report
 from custody_pipeline_tests.matters.conftest import NIGHT, Published
 
@@ -98,3 +98,36 @@ def test_the_terminal_asks_for_the_same_deadlines(night: Published) -> None:
     assert len(found) == deadlines.count(first)
     told = CliRunner().invoke(app, ["gaps", "--before", f"{first + timedelta(days=1):%Y-%m-%d}"]).output
     assert f"until {first:%Y-%m-%d %H:%M} UTC" in " ".join(told.split())
+
+
+def test_a_night_of_a_matter_in_which_nothing_is_found_is_a_night_of_its_page(night: Published, tmp_path: Path) -> None:
+    night.matter("none", f"  from: {NIGHT}\n  to: {NIGHT}\n  where: recording_id = 'nobody'")
+    told = CliRunner().invoke(app, ["report", "--matter", "none", "--out", str(tmp_path)])
+    assert (told.exit_code, "Yes. Every source" in told.output) == (0, True)
+    assert f">{NIGHT}<" in (tmp_path / "report.html").read_text()
+
+
+def test_a_matter_whose_ids_are_in_no_night_is_not_called_complete(night: Published, tmp_path: Path) -> None:
+    night.matter("lost", f"  ids: [{night.rows[0]['recording_id']}, nobody-knows-this]")
+    told = CliRunner().invoke(app, ["report", "--matter", "lost", "--out", str(tmp_path)])
+    assert (told.exit_code, told.output.count("It cannot be said yet.")) == (2, 1)
+    assert "Not on this page: 1 id that no collected night has." in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("command", [["report"], ["gaps"], ["run", "--from", str(NIGHT)]])
+def test_a_night_that_has_not_ended_is_no_end(command: list[str]) -> None:
+    told = CliRunner().invoke(app, [*command, "--to", "9999-01-01"])
+    assert (told.exit_code, "has not ended yet" in " ".join(told.output.split())) == (2, True)
+
+
+def test_the_mapping_is_not_compared_with_a_night_that_nobody_collected(night: Published) -> None:
+    told = CliRunner().invoke(app, ["mapping", "check", "--date", str(NIGHT - timedelta(days=1))])
+    assert isinstance(told.exception, NoSuchNightError)
+    assert told.stdout == ""
+
+
+def test_recordings_of_which_no_tag_is_known_are_counted_beside_the_gaps_of_a_tag(night: Published) -> None:
+    unknown = sum(row["custom_data_state"] != "present" for row in night.rows)
+    told = CliRunner().invoke(app, ["gaps", "--tag", "Legal-Hold"])
+    assert (unknown > 0, f"of {unknown} more recording" in told.stderr) == (True, True)
+    assert "no tag is known" not in CliRunner().invoke(app, ["gaps"]).stderr

@@ -9,10 +9,14 @@ from datetime import timedelta
 import pytest
 
 from custody_pipeline.cli.gaps_page import print_gaps
+from custody_pipeline.io.clock import utc_now
 from custody_pipeline.models.mapping_file import load_mapping
-from custody_pipeline.operations.night_report import Scope, scope_of_night, write_report
+from custody_pipeline.models.reasons import OF_AUDIO
+from custody_pipeline.operations.night_report import Scope, night_report, scope_of_night, write_report
 from custody_pipeline.operations.summary import night_summary
 from custody_pipeline.settings import Settings
+from custody_pipeline.warehouse.sql_files import query
+from custody_pipeline.warehouse.sql_text import rows_of
 from custody_pipeline_tests.sql.conftest import NIGHT, Night
 
 _LINK = re.compile(r'href="rows/([^"]+)\.csv">(\d+)<')
@@ -60,6 +64,17 @@ def test_each_recording_of_a_source_that_failed_as_a_whole_is_counted(night: Nig
     assert links(night, scope_of_night(NIGHT))["OBJECT_UNREADABLE"] == 3
     assert links(night, Scope(NIGHT, NIGHT, "A matter", keys=((NIGHT, "c1", "r1"),)))["OBJECT_UNREADABLE"] == 1
     assert night.table("nights")[0]["recoverable"] == 3
+    recording = night.table("chain_of_custody")[0]
+    reasons = {"reasons": recording["gap_reasons"]}
+    key = {name: recording[name] for name in ("partition_date", "conversation_id", "recording_id")}
+    of_one = rows_of(night.con, query("story/gaps_of_recording"), key | reasons)
+    assert [gap["reason"] for gap in of_one] == ["OBJECT_UNREADABLE"]
+    night.con.execute("CREATE OR REPLACE TEMP TABLE asked (n DATE, c VARCHAR, r VARCHAR, has_audio BOOLEAN)")
+    night.con.executemany("INSERT INTO asked VALUES (?, ?, ?, false)", [(NIGHT, f"c{n}", f"r{n}") for n in (1, 2)])
+    of_matter = rows_of(night.con, query("matters/gaps"), {"now": utc_now(), "of_audio": OF_AUDIO})
+    assert [(gap["reason"], gap["recordings"], gap["recoverable"]) for gap in of_matter] == [
+        ("OBJECT_UNREADABLE", 2, 2)
+    ]
     summary = night_summary(night.con, NIGHT)
     assert summary is not None
     assert [(row["reason"], row["recordings"]) for row in summary.reasons] == [("OBJECT_UNREADABLE", 3)]
@@ -104,6 +119,26 @@ def test_a_detail_that_is_of_one_night_alone_names_it(night: Night) -> None:
     links(night, Scope(NIGHT, later.day, "Two nights"))
     page = " ".join((night.scratch / "report/report.html").read_text().split())
     assert "on 2 nights (2026-11-03: 1 could not be read)" in page
+
+
+def test_a_matter_is_complete_only_if_each_of_its_nights_is(night: Night) -> None:
+    later = Night(night.con, night.models, night.mapping, night.scratch, NIGHT + timedelta(days=1))
+    for one in (night, later):
+        one.call()
+        if one is later:
+            one.refuse(403, "x1", "export_jobs")
+            one.receipt("export_jobs", receipt_state="partial", failures=1)
+        one.load()
+        one.model(now=True)
+    keys = ((NIGHT, "c1", "r1"),)
+    found = {}
+    for nights in ((NIGHT,), (NIGHT, later.day)):
+        scope = Scope(NIGHT, later.day, "A matter", keys=keys, nights=frozenset(nights))
+        found[nights] = night_report(night.con, scope)
+    alone, both = found.values()
+    assert "export_jobs" not in {source["source"] for source in alone.sources}
+    assert {source["source"] for source in both.sources} > {source["source"] for source in alone.sources}
+    assert [len(one.nights) for one in (alone, both)] == [1, 2]
 
 
 def test_the_worst_place_of_a_tag_is_one_script(night: Night) -> None:

@@ -8,8 +8,8 @@
 -- column watermark TIMESTAMP: time until which the vendor's conversation data are complete (UTC); null without the API
 -- column collected_at TIMESTAMP: when the night was last collected (UTC)
 -- column recordings BIGINT: recordings that any source names
--- column complete BIGINT: recordings without a gap
--- column gaps BIGINT: recordings with a gap
+-- column complete BIGINT: recordings without a gap of severity error or warning
+-- column gaps BIGINT: recordings with such a gap
 -- column excluded BIGINT: recordings left out as sensitive, or erased
 -- column recoverable BIGINT: recordings with a gap that may still close
 -- column unexplained BIGINT: sum of unexplained over the sources of custody.reconciliation, which overlap
