@@ -78,7 +78,7 @@ def verify(
     ] = "none",
     as_json: Json = False,
 ) -> None:
-    """Check that a sealed set, package or proof is whole and unaltered, and that no night was removed from its end."""
+    """Check that a sealed set, package or proof is whole and unaltered; with --pinned, also its end."""
     from custody_pipeline.io import progress
     from custody_pipeline.operations.endings import ending_of
     from custody_pipeline.operations.verification import default_target, record_verification, verify_target

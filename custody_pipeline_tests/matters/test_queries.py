@@ -41,13 +41,20 @@ def test_the_answers_leave_out_what_was_not_asked_for_and_nothing_else() -> None
             FROM (VALUES
                 ('a', 'whole', true), ('b', 'not_asked', true), ('c', 'partial', false), ('d', 'not_asked', false)
             ) AS t (source, state, is_needed), (SELECT DATE '2026-11-02' AS partition_date, '' AS detail);
+            CREATE TABLE custody.tag_quality AS
+            SELECT 'a' AS tag_key, 'a' AS column_name, true AS required, 2000 AS expected, 1999 AS present;
+            CREATE TABLE custody.gaps AS
+            FROM (VALUES (TIMESTAMP '2020-01-01'), (TIMESTAMP '9999-01-01'), (NULL)) AS t (recoverable_until),
+                (SELECT 'a' AS reason, 'error' AS severity, '' AS sentence, 'until' AS recoverable);
             CREATE TABLE custody.chain_of_custody AS
             FROM (VALUES ('a', 'true'), ('b', 'false'), ('c', NULL)) AS t (recording_id, custom_data_legal_hold),
                 (SELECT DATE '2026-11-02' AS partition_date, '' AS conversation_id, '' AS custom_data_matter_number)
             """
         )
-        found = {number: con.execute(sql).fetchall() for number, sql in QUERIES if number in {"2", "17"}}
+        found = {number: con.execute(sql).fetchall() for number, sql in QUERIES if number in {"2", "5", "11", "17"}}
     assert [row[1:3] for row in found["2"]] == [("b", "not_asked"), ("c", "partial")]
+    assert [row[3:] for row in found["5"]] == [(3, 2)]  # a deadline that has passed is none
+    assert [row[-1] for row in found["11"]] == [99.9]  # 100 means all
     assert [row[2:4] for row in found["17"]] == [("a", "true")]
 
 

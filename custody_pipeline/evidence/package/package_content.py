@@ -72,6 +72,8 @@ def check_content(context: Context, note: Note, payload: Iterable[str], digests:
         report.add("NOTHING_FOUND", layout.RECORDS, "the package has no proof")
     _check_missing(report, statement, absent)
     report.facts["scope"] = f"{statement.night or 'chosen recordings'}, {len(statement.records)} recordings"
+    if statement.left_out:
+        report.facts["not here"] = f"{statement.left_out} of their files: {layout.MISSING} has the reasons"
 
 
 def _check_missing(report: Report, statement: layout.Statement, absent: Sequence[layout.Absent]) -> None:
