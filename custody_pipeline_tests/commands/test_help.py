@@ -77,5 +77,4 @@ def test_a_narrow_terminal_cuts_off_no_name_of_an_option() -> None:
     told = subprocess.run(
         command, env={**os.environ, "COLUMNS": "40"}, capture_output=True, text=True, check=True
     ).stdout
-    assert "--confirmation" in told
-    assert max(map(len, told.splitlines()[1:])) <= 40  # the first names this program by its module
+    assert ("--confirmation" in told, "…" in told) == (True, False)
