@@ -5,7 +5,6 @@ Belongs here: DAGSTER_HOME, killed runs, running one night. Does not: the steps 
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,27 +12,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
+from dagster._core.utils import make_new_run_id
 from dagster._serdes import ConfigurableClassData
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from custody_pipeline.defs.failures import note_failure
+from custody_pipeline.defs.launcher import WatchedRunLauncher, lock_of_run, release_if_dead
 from custody_pipeline.defs.open_databases import OpenEventLog, OpenStorage
 from custody_pipeline.distribution import DAGSTER_YAML
 from custody_pipeline.settings import Settings, SettingsError
 
-PROCESS_TAG = "custody/process"
-"""Run tag: the name of the lock that the run's process holds."""
-
 _UNFINISHED = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
-_KILLED = "The process of this run ended before the run did."
-
-logger = logging.getLogger(__name__)
 
 
 def dagster_home(home: Path) -> Path:
@@ -77,67 +70,26 @@ def _ref(place: Path) -> InstanceRef:
     return ref._replace(storage_data=kept)
 
 
-def _lock(instance: dg.DagsterInstance, name: str) -> FileLock:
-    folder = Path(instance.root_directory) / "running"
-    folder.mkdir(exist_ok=True)
-    return FileLock(folder / name)
-
-
-@contextmanager
-def _lock_of_run(instance: dg.DagsterInstance) -> Iterator[str]:
-    """Hold a lock that ends with this process, however the process ends. Yields the name of the lock."""
-    if instance.run_monitoring_enabled and instance.run_launcher.supports_check_run_worker_health:
+def _refuse_beside_containers(instance: dg.DagsterInstance) -> None:
+    launcher = instance.run_launcher
+    watched = instance.run_monitoring_enabled and launcher.supports_check_run_worker_health
+    if watched and not isinstance(launcher, WatchedRunLauncher):
         raise SettingsError(
             f"the Dagster of {instance.root_directory} gives each run a container: its daemon would mark this run as "
             "failed and run the night a second time. Start the night on the page of the job nightly_custody, or name "
             "another place in CUSTODY_HOME and unset DAGSTER_HOME"
         )
-    name = uuid4().hex
-    lock = _lock(instance, name)
-    with lock:
-        yield name
-    Path(lock.lock_file).unlink(missing_ok=True)
-
-
-@contextmanager
-def _dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[bool]:
-    """Take the lock of a run whose process was killed, so that one process releases the run.
-
-    A process that lives holds the lock. A process id is no proof: a reboot or a container reuses ids.
-    """
-    lock = _lock(instance, run.tags[PROCESS_TAG])
-    if not Path(lock.lock_file).exists():
-        yield False  # a run of another machine that shares the instance
-        return
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    with held:
-        now = instance.get_run_by_id(run.run_id)
-        yield now is not None and not now.is_finished
-        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def release_dead_runs(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
     """Mark runs as failed whose process was killed, and free their pool slots.
 
-    Only runs that `run_night` started have the name of a lock. The Dagster daemon watches its own runs. A process that
-    is itself killed here, or that cannot note the failure, leaves the rest to the next one.
+    So does the daemon, if it runs (`WatchedRunLauncher`).
 
     Returns:
         The run ids that were released.
     """
-    released = []
-    for run in instance.get_runs(_UNFINISHED):
-        if PROCESS_TAG not in run.tags:
-            continue
-        with _dead(instance, run) as is_dead:
-            if is_dead:
-                note_failure(settings, run, "run was killed", _KILLED, logger, once=True)
-                instance.report_run_failed(run, _KILLED)
-                released.append(run.run_id)
+    released = [run.run_id for run in instance.get_runs(_UNFINISHED) if release_if_dead(instance, run, settings)]
     for run_id in instance.event_log_storage.get_concurrency_run_ids():
         holder = instance.get_run_by_id(run_id)
         if holder is None or holder.is_finished:
@@ -197,7 +149,9 @@ def run_night(
     """
     from custody_pipeline.defs.assembled import defs
 
-    with open_instance(settings) as instance, _lock_of_run(instance) as lock:
+    run_id = make_new_run_id()
+    with open_instance(settings) as instance, lock_of_run(instance, run_id):
+        _refuse_beside_containers(instance)
         for run in instance.get_runs(_UNFINISHED):
             night_of_run = run.tags.get("dagster/partition", "no night")
             say(f"taking turns with run {run.run_id} ({run.job_name}, {night_of_run}), which runs in this home")
@@ -205,7 +159,7 @@ def run_night(
             instance=instance,
             partition_key=night.isoformat(),
             raise_on_error=False,
-            tags={PROCESS_TAG: lock},
+            run_id=run_id,
             run_config={"loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}},
         )
         return NightRun(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from functools import cached_property
 
 import dagster as dg
 
 from custody_pipeline.alerts import alerted_reasons
+from custody_pipeline.defs.launcher import lock_of_run
 from custody_pipeline.forgetting.coming import deadlines
 from custody_pipeline.models.mapping import TagMapping
 from custody_pipeline.models.mapping_file import MappingError, load_mapping
@@ -34,11 +35,14 @@ class Deployment(dg.ConfigurableResource["Deployment"]):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Deployment]:
-        """Keep the warehouse open from one step of a run to the next. Rechecks leave the processor to other runs."""
+        """Keep the warehouse open, and the run's lock. Rechecks leave the processor to other runs."""
         if context.run is not None and RECHECK_TAG in context.run.tags:
             # Only root may lower the niceness that the process was started with.
             os.setpriority(os.PRIO_PROCESS, 0, max(RECHECK_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
-        with kept_open():
+        with ExitStack() as until_ended:
+            if context.run is not None and context.instance is not None:
+                until_ended.enter_context(lock_of_run(context.instance, context.run.run_id))
+            until_ended.enter_context(kept_open())
             yield self
 
     @cached_property

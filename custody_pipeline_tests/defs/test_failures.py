@@ -18,7 +18,7 @@ from moto import mock_aws
 
 from custody_pipeline.definitions import defs
 from custody_pipeline.defs.failures import note_failure
-from custody_pipeline.defs.instance import PROCESS_TAG, open_instance, release_dead_runs, run_night
+from custody_pipeline.defs.instance import open_instance, release_dead_runs, run_night
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.load.raw_tables import RAW_TABLES
 from custody_pipeline.models.mapping_file import MappingError, load_mapping
@@ -132,12 +132,13 @@ def test_a_failure_that_cannot_be_noted_stops_nothing(home: Path, monkeypatch: p
 def test_a_run_that_was_killed_is_an_exception_that_the_next_one_notes(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tags = {PROCESS_TAG: "a-lock", "dagster/partition": str(NIGHT)}
+    tags = {"dagster/partition": str(NIGHT)}
     holder = textwrap.dedent(
         """
         import sys
-        from filelock import FileLock
-        with FileLock(sys.argv[1]):
+        import dagster as dg
+        from custody_pipeline.defs.launcher import lock_of_run
+        with dg.DagsterInstance.from_config(sys.argv[1]) as instance, lock_of_run(instance, sys.argv[2]):
             print(flush=True)
             sys.stdin.read()
         """
@@ -148,17 +149,17 @@ def test_a_run_that_was_killed_is_an_exception_that_the_next_one_notes(
         storage = instance.event_log_storage
         storage.set_concurrency_slots("warehouse", 1)
         storage.claim_concurrency_slot("warehouse", run.run_id, "a step")
-        lock = Path(instance.root_directory) / "running" / "a-lock"
-        lock.parent.mkdir()
         with subprocess.Popen(
-            [sys.executable, "-c", holder, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", holder, instance.root_directory, run.run_id],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         ) as process:
             assert process.stdout is not None
             process.stdout.readline()
             assert release_dead_runs(instance, load_settings()) == []
             process.kill()
         with monkeypatch.context() as patched:
-            patched.setattr("custody_pipeline.defs.instance.note_failure", Mock(side_effect=MemoryError))
+            patched.setattr("custody_pipeline.defs.failures.note_failure", Mock(side_effect=MemoryError))
             with pytest.raises(MemoryError):
                 release_dead_runs(instance, load_settings())
         others = []
@@ -168,7 +169,7 @@ def test_a_run_that_was_killed_is_an_exception_that_the_next_one_notes(
             note_failure(*given, **options)
 
         with monkeypatch.context() as patched:
-            patched.setattr("custody_pipeline.defs.instance.note_failure", note)
+            patched.setattr("custody_pipeline.defs.failures.note_failure", note)
             patched.setattr(instance, "report_run_failed", Mock(side_effect=MemoryError))
             with pytest.raises(MemoryError):
                 release_dead_runs(instance, load_settings())

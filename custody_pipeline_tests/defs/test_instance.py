@@ -11,10 +11,12 @@ from typing import Any
 import dagster as dg
 import psutil
 import pytest
+from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 
 from custody_pipeline.defs.instance import dagster_home, open_instance, run_night, tidy_runs
 from custody_pipeline.defs.open_databases import OpenEventLog
+from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.distribution import DAGSTER_YAML
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline_tests.forked import forking
@@ -129,6 +131,34 @@ def test_no_night_runs_here_where_the_daemon_looks_for_its_container(tmp_path: P
         run_night(Settings(home=tmp_path), date(2026, 11, 2))
     with open_instance(Settings(home=tmp_path)) as instance:
         assert instance.get_runs() == []
+
+
+def test_the_daemon_learns_that_the_process_of_a_run_is_gone(tmp_path: Path) -> None:
+    """Dagster's own launcher cannot tell: after a reboot, the run would keep its place, its night and its pools."""
+
+    def health(run_id: str) -> WorkerStatus:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        return instance.run_launcher.check_run_worker_health(run).status
+
+    @dg.asset
+    def asked(deployment: Deployment) -> dg.MaterializeResult[None]:
+        (under_way,) = instance.get_runs()
+        return dg.MaterializeResult(metadata={"health": health(under_way.run_id).value})
+
+    with open_instance(Settings(home=tmp_path)) as instance:
+        assert instance.run_launcher.supports_check_run_worker_health
+        result = dg.materialize([asked], instance=instance, resources={"deployment": Deployment()})
+        (made,) = result.asset_materializations_for_node("asked")
+        assert made.metadata["health"] == dg.TextMetadataValue("RUNNING")
+        locks = Path(instance.root_directory) / "running"
+        assert list(locks.iterdir()) == [], "a run that ended leaves no lock"
+        killed = instance.add_run(dg.DagsterRun("nightly_custody", status=dg.DagsterRunStatus.STARTED))
+        assert health(killed.run_id) == WorkerStatus.RUNNING, "it may run on another machine"
+        (locks / killed.run_id).touch()
+        assert health(killed.run_id) == WorkerStatus.FAILED
+        (found,) = instance.get_runs(dg.RunsFilter([killed.run_id]))
+        assert (found.status, list(locks.iterdir())) == (dg.DagsterRunStatus.FAILURE, [])
 
 
 def test_an_operators_storage_stays_theirs(tmp_path: Path) -> None:
