@@ -43,7 +43,6 @@ STATE_COLUMNS = (
     "media_state",
     "custom_data_state",
     "reason",
-    "source",
     "document_state",
     "receipt_state",
     "object_role",
@@ -88,7 +87,8 @@ def table_metadata(con: duckdb.DuckDBPyConnection, model: SqlModel, night: date)
     }
     if model.schema == "raw" or types.keys() - {column.name for column in model.columns}:
         metadata["dagster/column_schema"] = _typed(types)
-    for name in STATE_COLUMNS:
+    # Of other tables, each source has a row of its own, or is a document.
+    for name in (*STATE_COLUMNS, "source") if model.key == "custody.custom_data" else STATE_COLUMNS:
         # Each query computes a staging view again, and the tables before and after it have the same states.
         if name in types and model.schema != "staging":
             counts = con.execute(

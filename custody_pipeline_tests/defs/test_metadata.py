@@ -6,7 +6,14 @@ import duckdb
 import pytest
 from markdown_it import MarkdownIt
 
-from custody_pipeline.defs.metadata import MASK, PREVIEW_CHARACTERS, PREVIEW_ROWS, nights_by_state, table_metadata
+from custody_pipeline.defs.metadata import (
+    MASK,
+    PREVIEW_CHARACTERS,
+    PREVIEW_ROWS,
+    counts_by_source,
+    nights_by_state,
+    table_metadata,
+)
 from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.warehouse.sql_files import load_models
 
@@ -45,6 +52,29 @@ def test_nights_are_counted_by_state_and_those_not_final_are_listed_newest_first
 def test_nothing_pending_is_an_empty_table(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("DELETE FROM custody.nights WHERE state <> 'final'")
     assert nights_by_state(con)["nights not final"].records == []
+
+
+def test_the_balance_of_each_source_is_shown_and_no_table_lists_its_rows(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(
+        f"""
+        CREATE TABLE custody.reconciliation AS
+        SELECT DATE '{NIGHT}' AS partition_date, 'manifests' AS source,
+            4 AS expected, 2 AS present, 1 AS explained, 1 AS unexplained;
+        CREATE TABLE custody.access_events AS
+        SELECT DATE '{NIGHT}' AS partition_date, 'viewed' AS action, 'audits.ndjson.gz#L' || i AS source
+        FROM range(300) AS t(i)
+        """
+    )
+    balance, access = (
+        table_metadata(con, load_models()[f"custody.{name}"], NIGHT) for name in ("reconciliation", "access_events")
+    )
+    shown = counts_by_source(con, NIGHT)
+    assert [record.data for record in shown["by source"].records] == [
+        {"source": "manifests", "expected": 4, "present": 2, "explained": 1, "unexplained": 1}
+    ]
+    assert shown.keys() & balance.keys() == set(), "the page shows one of the two"
+    assert [record.data for record in access["by action"].records] == [{"action": "viewed", "rows": 300}]
+    assert "by source" not in access, "each event has a source of its own"
 
 
 HOSTILE = [
