@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 
 from custody_pipeline.extract.receipts import FetchFailure
-from custody_pipeline.io.objects import error_code
+from custody_pipeline.io.objects import OTHER_TIME, UNKNOWN_IDENTITY, error_code
 from custody_pipeline.io.s3 import s3_client, s3_store
 
 if TYPE_CHECKING:
@@ -34,10 +34,16 @@ if TYPE_CHECKING:
 
 ARCHIVED = "InvalidObjectState"
 """S3's code for an object in Glacier that is not restored."""
+_UNUSABLE_KEY = {"KMS.DisabledException", "KMS.KMSInvalidStateException", "KMS.NotFoundException"}
+"""S3's codes for an object whose KMS key is disabled, will be deleted, or is gone."""
+_BUSY = {"KMS.ThrottlingException", "ThrottlingException", "Throttling"}
+"""KMS's answer to too many requests, which S3 passes on with the status 400."""
 _NO_BUCKET = "<Code>NoSuchBucket</Code>"
 """In the answer of S3, which obstore repeats, but as for an object that is not there."""
 
 _SECOND = timedelta(seconds=1)
+_UNREAD = (BaseError, OSError, ValueError)
+"""What obstore raises. ValueError: for a key with an empty segment, `.`, `..` or a control character."""
 
 CHUNK_BYTES = 1024 * 1024
 WHOLE_BYTES = 4 * CHUNK_BYTES  # one call instead of several, because many threads hash at once
@@ -82,7 +88,7 @@ class ObjectReader:
             if result.meta["size"] > most:
                 return FetchFailure(resource, key, f"{result.meta['size']} bytes; at most {most} are read")
             return bytes(result.bytes())
-        except (BaseError, OSError) as error:
+        except _UNREAD as error:
             return self._failure(resource, key, version_id, error)
 
     def digest(
@@ -136,7 +142,7 @@ class ObjectReader:
                 view = memoryview(chunk)
                 size += len(view)
                 yield view
-        except (BaseError, OSError) as error:
+        except _UNREAD as error:
             yield self._failure(resource, key, version_id, error)
             return
         if size != result.meta["size"]:
@@ -146,7 +152,7 @@ class ObjectReader:
         """Read the first byte of an object that is not empty; returns the failure, if any."""
         try:
             obstore.get_range(self._store, key, start=0, length=1)
-        except (BaseError, OSError) as error:
+        except _UNREAD as error:
             return self._failure("probe", key, None, error)
         return None
 
@@ -154,11 +160,15 @@ class ObjectReader:
         if version_id is None:
             return obstore.get(self._store, key)
         # What was put without versioning has the version "null", which not every server accepts in a request. If the
-        # bucket keeps versions since then, the key may have a newer version, or a delete marker.
+        # bucket keeps versions since then, the key may have a newer version, which S3 names, or a delete marker.
         if version_id == "null":
             with suppress(NotFoundError, FileNotFoundError):
                 found = obstore.get(self._store, key)
-                if not (listed and listed.was_replaced_by(found.meta["e_tag"], found.meta["last_modified"])):
+                named_otherwise = found.meta["version"] not in {None, "null"}
+                if not (
+                    named_otherwise
+                    or (listed and listed.was_replaced_by(found.meta["e_tag"], found.meta["last_modified"]))
+                ):
                     return found
         return obstore.get(self._store, key, options={"version": version_id})
 
@@ -169,17 +179,25 @@ class ObjectReader:
             return FetchFailure(resource, key, what, None, "NoSuchBucket", False)
         if isinstance(error, NotFoundError | FileNotFoundError):
             return FetchFailure(resource, key, f"{uri}: gone since it was listed; run again", 404, "NoSuchKey", False)
+        if isinstance(error, ValueError):
+            return FetchFailure(resource, key, f"{uri}: a key of this form cannot be read", None, "UnsafeKey")
         status, code = self._refusal(key, version_id)
-        if code == ARCHIVED:
-            return FetchFailure(resource, key, f"{uri}: archived; restore it, then run again", status, code)
-        if code is not None or isinstance(error, PermissionDeniedError | UnauthenticatedError):
-            return FetchFailure(
-                resource,
-                key,
-                f"{uri}: {code or 'access denied'}; allow s3:GetObject, s3:GetObjectVersion and kms:Decrypt",
-                status or 403,
-                code or "AccessDenied",
-            )
+        refused = isinstance(error, PermissionDeniedError | UnauthenticatedError)
+        if code is None and refused:
+            status, code = 403, "AccessDenied"
+        for codes, advice, permanent in (
+            ({ARCHIVED}, "archived; restore it, then run again", True),
+            (UNKNOWN_IDENTITY, "S3 does not know the AWS credentials, or they have expired; renew, run again", False),
+            (OTHER_TIME, "synchronise this machine's clock, then run again", False),
+            (_BUSY, "KMS gets too many requests; run again", False),
+            (_UNUSABLE_KEY, "enable its KMS key, or cancel the key's deletion, then run again", True),
+        ):
+            if code in codes:
+                told = advice if code == ARCHIVED else f"{code}; {advice}"
+                return FetchFailure(resource, key, f"{uri}: {told}", status, code, permanent)
+        if code is not None:
+            what = f"{uri}: {code}; allow s3:GetObject, s3:GetObjectVersion and kms:Decrypt"
+            return FetchFailure(resource, key, what, status, code)
         return FetchFailure(resource, key, f"{uri}: {type(error).__name__}; run again", permanent=False)
 
     def _refusal(self, key: str, version_id: str | None) -> tuple[int | None, str | None]:

@@ -15,6 +15,7 @@ from uuid import uuid4
 from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.evidence.cut.seal import SEALING
+from custody_pipeline.extract.export_keys import parse_key
 from custody_pipeline.extract.export_listing import folders_above_years, oldest_night
 from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.io.clock import http_date
@@ -188,10 +189,13 @@ def _exports(settings: Settings, client: S3Client, place: S3Location) -> Line:
         advice = "Correct CUSTODY_EXPORT_URL, or wait for the first export job of the AWS S3 integration."
         return Line(check, "warning", problem, advice)
     pages = pages_of(client, "list_objects_v2", Bucket=place.bucket, Prefix=f"{above[0]}year=")
-    key = next((item["Key"] for page in pages for item in page.get("Contents", []) if item.get("Size")), None)
+    items = (item for page in pages for item in page.get("Contents", []) if item.get("Size"))
+    key = next((item["Key"] for item in items if parse_key(item["Key"]).finding != "unsafe_key"), None)
     failure = ObjectReader(settings, place.bucket).probe(key) if key else None
     if failure is not None:
-        return Line(check, "not ok", failure.message, f"Allow {_READING} and kms:Decrypt to these credentials.")
+        allow = f"Allow {_READING} and kms:Decrypt to these credentials."
+        denied = failure.error_code in _DENIED
+        return Line(check, "not ok", failure.message, allow if denied else "Mend that, and run custody doctor again.")
     return Line(check, "ok", f"{place} can be listed and read")
 
 

@@ -25,11 +25,13 @@ from custody_pipeline.extract.export_keys import parse_key
 from custody_pipeline.extract.export_objects import ObjectReader
 from custody_pipeline.extract.exports import BucketUnreachableError, collect_exports, touches
 from custody_pipeline.extract.media import MediaObject, ObjectVersion, collect_media
+from custody_pipeline.extract.receipts import FetchFailure
 from custody_pipeline.io.objects import pages_of
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.models.pending_reads import known_digests, media_objects
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.extract.conftest import Api, reply
+from custody_pipeline_tests.proxy import Answer, running_proxy
 
 NewCollector = Callable[..., Collector]
 NewSettings = Callable[..., Settings]
@@ -177,6 +179,58 @@ def test_what_was_put_before_versioning_is_hashed_under_its_own_version(
     found = con.execute("SELECT sha256 FROM raw.media_digests WHERE version_id = 'null'").fetchall()
     assert found == [(hashlib.sha256(b"audio").hexdigest(),)]
     assert landings[0].state == "complete"
+
+
+@pytest.mark.parametrize("bucket", [False], indirect=True)
+def test_a_version_from_before_versioning_is_not_taken_for_the_one_that_was_put_over_it(
+    bucket: Any, moto_url: str, settings: NewSettings
+) -> None:
+    """As fixity, verification and productions read it. S3 names the version of an answer (x-amz-version-id)."""
+    item = bucket.Object("a.opus")
+    item.put(Body=b"audio")
+    bucket.Versioning().enable()
+    item.put(Body=b"put over it")
+    reader = ObjectReader(settings(s3_endpoint_url=moto_url, s3_region="eu-central-1"), bucket.name)
+    assert reader.read("x", "a.opus", "null", most=99) == b"audio"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "permanent", "advice"),
+    [
+        (400, "ExpiredToken", False, "renew"),
+        (400, "InvalidToken", False, "renew"),
+        (403, "InvalidAccessKeyId", False, "renew"),
+        (403, "RequestTimeTooSkewed", False, "synchronise"),
+        (400, "KMS.ThrottlingException", False, "run again"),
+        (400, "KMS.DisabledException", True, "enable its KMS key"),
+        (403, "InvalidObjectState", True, "restore it"),
+        (403, "AccessDenied", True, "allow s3:GetObject"),
+    ],
+)
+def test_a_refusal_that_is_not_about_the_object_leaves_the_night_open(
+    bucket: Any, moto_url: str, settings: NewSettings, status: int, code: str, permanent: bool, advice: str
+) -> None:
+    """The codes and their statuses are those of AWS ("Error responses" of the Amazon S3 API reference)."""
+    bucket.put_object(Key="a.opus", Body=b"audio")
+    with running_proxy(moto_url) as proxy:
+        body = f"<Error><Code>{code}</Code><Message>x</Message></Error>".encode()
+        proxy.answer = lambda request: Answer(status, body) if request.method == "GET" else None
+        reader = ObjectReader(settings(s3_endpoint_url=proxy.url, s3_region="eu-central-1"), bucket.name)
+        failure = reader.read("export_sidecars", "a.opus", None, most=99)
+    assert isinstance(failure, FetchFailure)
+    assert (failure.http_status, failure.error_code, failure.permanent) == (status, code, permanent)
+    assert advice in failure.message
+
+
+@pytest.mark.parametrize("key", ["a//b.opus", "a/./b.opus", "a/../b.opus", "a\tb.opus"])
+def test_a_key_that_the_reader_cannot_name_is_a_failure(
+    bucket: Any, moto_url: str, settings: NewSettings, key: str
+) -> None:
+    """S3 takes any UTF-8 as a key; obstore takes no such path."""
+    reader = ObjectReader(settings(s3_endpoint_url=moto_url, s3_region="eu-central-1"), bucket.name)
+    for failure in (reader.read("x", key, None, most=9), reader.digest("x", key, None), reader.probe(key)):
+        assert isinstance(failure, FetchFailure)
+        assert (failure.error_code, failure.permanent) == ("UnsafeKey", True)
 
 
 REFUSED = "older versions were not shown"
