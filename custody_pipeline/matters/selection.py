@@ -17,6 +17,7 @@ import duckdb
 import msgspec
 import orjson
 
+from custody_pipeline.extract.export_keys import is_conversation_id
 from custody_pipeline.matters.matter import Matter, bare_number, digits_of
 from custody_pipeline.models.mapping import plain
 from custody_pipeline.models.reasons import REASONS
@@ -28,10 +29,12 @@ _DIVISIONS = """lower(conversation_id) IN (
         SELECT lower(conversation_id) FROM custody.divisions
         WHERE list_has_any([lower(division_id), lower(division_name)], $divisions)
     ) OR ($or_unread AND lower(conversation_id) NOT IN (
-        SELECT lower(conversation_id) FROM custody.divisions GROUP BY ALL HAVING bool_and(division_name IS NOT NULL)
+        SELECT lower(conversation_id) FROM custody.divisions
+        GROUP BY ALL HAVING bool_and(division_name IS NOT NULL OR NOT $divisions_by_name)
     ))"""
 _QUEUES = "SELECT DISTINCT lower(unnest(list_concat(queue_ids, queue_names))) FROM custody.chain_of_custody"
 _NAMED_DIVISIONS = "SELECT DISTINCT lower(unnest([division_id, division_name])) FROM custody.divisions"
+_NAMED_AGENTS = "SELECT user_id FROM custody.agents WHERE user_name IS NOT NULL"
 _ROWS_AT_ONCE = 1_000
 _PACKED_AT_ONCE = 500
 _LEVEL = 1
@@ -128,18 +131,17 @@ class Found:
         return (recording for recording in self.recordings if recording.excluded is None)
 
 
-def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: bool = True) -> Found:
-    """Find the recordings of a matter.
+def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
+    """Find the recordings of a matter. A condition on media finds those of an unknown kind, too.
 
     Args:
         con: the analysts' snapshot, read-only.
-        unknown_kinds: a condition on media finds recordings of an unknown kind, too: they may be of that kind.
 
     Raises:
         SettingsError: the SQL condition is refused.
     """
     selection = matter.selection
-    rows, bound = _rows(con, matter, unknown_kinds=unknown_kinds)
+    rows, bound = _rows(con, matter)
     sql = f"""
         SELECT partition_date, conversation_id, recording_id,
             CASE WHEN lower(media_subtype) = 'screen' THEN 'screen'
@@ -182,8 +184,8 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter, *, unknown_kinds: boo
 def not_known(con: duckdb.DuckDBPyConnection, matter: Matter) -> tuple[int, int]:
     """Recordings that may belong to a matter besides those that `select` finds, and how many may still be read.
 
-    No document of them could be read, so nothing tells agents, queues, divisions, numbers or tags; or the name of a
-    queue or division is not known. Call `select` first.
+    No document of them could be read, so nothing tells agents, queues, divisions, numbers or tags; or the name of an
+    agent, a queue or a division is not known. Call `select` first.
     """
     if not matter.selection.asks_for_documents:
         return 0, 0
@@ -195,6 +197,21 @@ def not_known(con: duckdb.DuckDBPyConnection, matter: Matter) -> tuple[int, int]
         counts.append(con.execute(sql, bound | {"codes": of_documents}).fetchall()[0])
     (perhaps, all_coming), (found, coming) = counts
     return perhaps - found, all_coming - coming
+
+
+def latest_nights(con: duckdb.DuckDBPyConnection, matter: Matter, *, or_unknown: bool) -> dict[str, date]:
+    """The conversations that a matter selects, each with the latest night of a recording that it selects.
+
+    Args:
+        con: as for `select`.
+        or_unknown: also what may belong to it: those that `not_known` counts, and recordings of an unknown kind.
+
+    Raises:
+        SettingsError: the SQL condition is refused.
+    """
+    rows, bound = _rows(con, matter, unknown_kinds=or_unknown, or_unread=or_unknown)
+    sql = f"SELECT conversation_id, max(partition_date) FROM ({rows}) GROUP BY conversation_id"
+    return dict(_run(con, sql, bound, matter))
 
 
 def _rows(
@@ -213,7 +230,9 @@ def _rows(
         "first_moment": begin,
         "end_moment": end,
         "agents": _agents(con, selection.agents)[0],
+        "agents_by_name": _has_name(selection.agents),
         "queues": [queue.lower() for queue in selection.queues],
+        "queues_by_name": _has_name(selection.queues),
         "media": media,
         "unknown_kinds": unknown_kinds,
         "whole": whole,
@@ -226,9 +245,16 @@ def _rows(
         if not table_columns(con, "custody.divisions"):
             raise SettingsError(f"{matter.path}: divisions: no collected night has them; run a night first")
         divisions, bound["divisions"] = _DIVISIONS, [division.lower() for division in selection.divisions]
-    perhaps = "$or_unread AND is_unread"
-    where = f"({divisions}) AND coalesce(({_condition(con, matter)}), {perhaps})"
-    return f"FROM ({query('matters/selected')}) AS c WHERE {where}", bound
+        bound["divisions_by_name"] = _has_name(selection.divisions)
+    where = f"({divisions}) AND (coalesce(({_condition(con, matter)}), false) OR ($or_unread AND is_unread))"
+    # A snapshot of an earlier version has no agents.
+    named = _NAMED_AGENTS if table_columns(con, "custody.agents") else "SELECT '' AS user_id"
+    return f"WITH named_agents AS ({named}) FROM ({query('matters/selected')}) AS c WHERE {where}", bound
+
+
+def _has_name(wanted: tuple[str, ...]) -> bool:
+    """Whether an agent, queue or division is asked for by its name, and not by its id."""
+    return not all(map(is_conversation_id, wanted))
 
 
 def agent_names(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, str]]:

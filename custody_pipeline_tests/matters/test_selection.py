@@ -69,19 +69,26 @@ def test_tags_and_numbers_join_no_rows_of_the_nights() -> None:
             "queue_ids VARCHAR[], queue_names VARCHAR[], media_type VARCHAR, media_subtype VARCHAR, ani VARCHAR, "
             "dnis VARCHAR, custom_data JSON)"
         )
-        bound = {key: list[str]() for key in ("ids", "agents", "queues", "media")} | {
-            "by_id": False,
-            "unknown_kinds": True,
-            "or_unread": False,
-            "first_moment": None,
-            "end_moment": None,
-            "whole": ["15550100"],
-            "ends": ["5550100"],
-            "tags": [{"pointer": "/matter", "how": "=", "wanted": "4711"}],
-        }
+        con.execute("CREATE TABLE named_agents (user_id VARCHAR)")
+        tags = [{"pointer": "/matter", "how": "=", "wanted": "4711"}]
+        bound = bound_to(unknown_kinds=True, whole=["15550100"], ends=["5550100"], tags=tags)
         (plan,) = con.execute(f"EXPLAIN (FORMAT json) {query('matters/selected')}", bound).fetchall()
     assert "custom_data" in plan[1]
     assert "DELIM" not in plan[1]
+
+
+def bound_to(**conditions: object) -> dict[str, object]:
+    """The parameters of `matters/selected` for these conditions alone."""
+    nothing = {name: list[str]() for name in ("ids", "agents", "queues", "media", "whole", "ends", "tags")}
+    no = dict.fromkeys(("by_id", "or_unread", "agents_by_name", "queues_by_name"), False)
+    return {**nothing, **no, "first_moment": None, "end_moment": None, **conditions}
+
+
+def selected(con: duckdb.DuckDBPyConnection, **conditions: object) -> list[str]:
+    """The recordings that these conditions alone select."""
+    con.execute("CREATE TABLE named_agents (user_id VARCHAR)")
+    rows = con.execute(f"SELECT recording_id FROM ({query('matters/selected')})", bound_to(**conditions)).fetchall()
+    return [str(name) for (name,) in rows]
 
 
 def test_an_agent_is_found_by_an_earlier_name_and_keeps_one_that_the_newest_night_lacks() -> None:
@@ -132,12 +139,7 @@ def test_a_matter_finds_lost_recordings_of_an_unknown_kind(
             ) AS r (recording_id, media_type, media_subtype)
             """
         )
-        nothing = {key: list[str]() for key in ("ids", "agents", "queues", "whole", "ends", "tags")}
-        bound = nothing | {"by_id": False, "first_moment": None, "end_moment": None, "media": [media]}
-        found = con.execute(
-            query("matters/selected"), bound | {"unknown_kinds": unknown_kinds, "or_unread": False}
-        ).fetchall()
-    assert [row[1] for row in found] == recordings
+        assert selected(con, media=[media], unknown_kinds=unknown_kinds) == recordings
 
 
 def test_audio_of_the_recording_interface_may_be_a_callback(night: Published) -> None:
@@ -181,16 +183,7 @@ def test_a_recording_whose_start_nothing_tells_is_found_if_its_night_may_be_of_t
             ) AS r (recording_id, conversation_start)
             """
         )
-        nothing = {key: list[str]() for key in ("ids", "agents", "queues", "media", "whole", "ends", "tags")}
-        bound = nothing | {
-            "by_id": False,
-            "unknown_kinds": True,
-            "or_unread": False,
-            "first_moment": first,
-            "end_moment": end,
-        }
-        rows = con.execute(f"SELECT recording_id FROM ({query('matters/selected')})", bound).fetchall()
-    assert sorted(name for (name,) in rows) == found
+        assert sorted(selected(con, unknown_kinds=True, first_moment=first, end_moment=end)) == found
 
 
 @pytest.mark.parametrize(
@@ -217,8 +210,18 @@ def test_recordings_of_which_no_document_tells_whether_they_belong_to_it_are_cou
             """
         )
         assert not_known(con, matter) == (3, 1)
+        con.execute(
+            "CREATE TABLE custody.agents AS SELECT NULL::DATE partition_date, unnest(['u1', 'u2']) user_id, "
+            "'Ann' user_name, NULL::VARCHAR email"
+        )
         # The sidecar of one of them tells its agent.
         assert not_known(con, night.matter("unread", "  agents: [u1]")) == (2, 0)
+        # A condition on what nothing tells may be false without being null.
+        assert not_known(con, night.matter("unread", "  where: coalesce(dnis, '') = '1'")) == (3, 1)
+        # The client may not see the name of an agent.
+        con.execute("UPDATE custody.agents SET user_name = NULL WHERE user_id = 'u1'")
+        assert not_known(con, night.matter("unread", "  agents: [Eve]")) == (4, 1)
+        assert not_known(con, night.matter("unread", "  agents: [00000000-0000-4000-8000-000000000000]")) == (2, 0)
         assert not_known(con, night.matter("unread", "  ids: [c]")) == (0, 0)
         con.execute(
             "CREATE TABLE custody.divisions AS SELECT 'c' conversation_id, 'd1' division_id, 'Home' division_name"

@@ -1,7 +1,15 @@
 -- Rows of `chain_of_custody` that a matter selects by ids, dates, agents, queues, media, numbers and tags. An empty
 -- list is no condition. A number in `$whole` must be the whole number, one in `$ends` may be the end of a number. With
--- `$or_unread`, also recordings of which no document tells agents, queues, numbers or tags, or nothing the name of a queue.
+-- `$or_unread`, also recordings of which no document tells agents, queues, numbers or tags; or, if agents or queues are asked
+-- for by name (`$agents_by_name`, `$queues_by_name`), nothing the name of one. The caller gives the rows `named_agents`.
 WITH asked AS (SELECT unnest($ids::VARCHAR[]) AS id),
+
+with_unnamed_agents AS (
+    SELECT conversation_id
+    FROM (SELECT conversation_id, unnest(user_ids) AS user_id FROM custody.chain_of_custody)
+    ANTI JOIN named_agents USING (user_id)
+    WHERE $or_unread
+),
 
 candidates AS (
     SELECT *,
@@ -25,10 +33,11 @@ WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(r
         OR coalesce(conversation_start >= $first_moment, partition_date + INTERVAL 1 DAY > $first_moment))
     AND ($end_moment::TIMESTAMP IS NULL OR coalesce(conversation_start, partition_date) < $end_moment)
     AND (len($agents::VARCHAR[]) = 0 OR list_has_any(list_transform(user_ids, lambda id: lower(id)), $agents)
-        OR ($or_unread AND is_unread AND coalesce(len(user_ids), 0) = 0))  -- a sidecar tells them as well
+        OR ($or_unread AND is_unread AND coalesce(len(user_ids), 0) = 0)  -- a sidecar tells them as well
+        OR ($agents_by_name AND conversation_id IN (FROM with_unnamed_agents)))
     AND (len($queues::VARCHAR[]) = 0 OR list_has_any(
         list_transform(coalesce(queue_ids, []) || coalesce(queue_names, []), lambda queue: lower(queue)), $queues
-    ) OR ($or_unread AND (is_unread OR len(queue_ids) > len(queue_names))))  -- a queue whose name the client may not see
+    ) OR ($or_unread AND (is_unread OR ($queues_by_name AND len(queue_ids) > len(coalesce(queue_names, []))))))
     -- With `$unknown_kinds`, also recordings whose kind nothing tells (what is missing has no document), or no known word.
     AND (len($media::VARCHAR[]) = 0 OR coalesce(list_contains($media, CASE
         WHEN lower(media_subtype) = 'screen' OR ($unknown_kinds AND starts_with(recording_id, 'screen:')) THEN 'screen'
