@@ -142,15 +142,7 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
     """
     selection = matter.selection
     rows, bound = _rows(con, matter)
-    sql = f"""
-        SELECT partition_date, conversation_id, recording_id,
-            CASE WHEN lower(media_subtype) = 'screen' THEN 'screen'
-                ELSE replace(replace(lower(coalesce(media_type, '')), 'audio', 'call'), 'messaging', 'message') END,
-            media_sha256, object_uri, sidecar_uri, coalesce(row_sha256, ''), coalesce(custody_status, ''),
-            coalesce(gap_reasons, [])
-        FROM ({rows})
-        ORDER BY conversation_start NULLS LAST, conversation_id, recording_start NULLS LAST, recording_id
-    """
+    sql = f"WITH selected AS ({rows}) {query('matters/recordings')}"
     numbered = list(enumerate(matter.exclusions))
     excluded = {item: number for number, exclusion in reversed(numbered) for item in exclusion.ids.ids}
     named, used = excluded.keys() | set(bound["ids"]), set[str]()

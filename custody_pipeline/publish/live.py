@@ -30,7 +30,7 @@ from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.current_copies import CONTENT_TYPES, current_key, remove_others
 from custody_pipeline.publish.tables import ExportedFile, describe_table, write_table
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.sql_files import SQL_DIR, read_model
+from custody_pipeline.warehouse.sql_files import SQL_DIR, query, read_model
 from custody_pipeline.warehouse.sql_text import quoted
 
 if TYPE_CHECKING:
@@ -123,23 +123,12 @@ class _Live:
             return self.write("nights", "custody.nights", {})
         known = [column for column in describe_table(self.con, "nights").columns if column.name in others.column_names]
         theirs = ", ".join(f"TRY_CAST({quoted(one.name)} AS {one.type}) AS {quoted(one.name)}" for one in known)
-        self.con.register("nights_of_others", others)
-        merged = f"""(
-            SELECT *
-            FROM (
-                SELECT *, true AS is_ours FROM custody.nights
-                UNION ALL BY NAME
-                SELECT *, false AS is_ours FROM (SELECT {theirs} FROM nights_of_others) WHERE collected_at IS NOT NULL
-            )
-            QUALIFY row_number() OVER (
-                PARTITION BY partition_date
-                ORDER BY collected_at IS NULL, is_ours OR collected_at <= $now DESC, collected_at DESC, is_ours DESC
-            ) = 1
-        )"""
+        self.con.register("nights_read", others)
+        merged = f"(WITH nights_of_others AS (SELECT {theirs} FROM nights_read) {query('publish/nights_of_all')})"
         try:
             return self.write("nights", merged, {"now": utc_now()})
         finally:
-            self.con.unregister("nights_of_others")
+            self.con.unregister("nights_read")
 
 
 def _listed(names: Sequence[str]) -> str:
