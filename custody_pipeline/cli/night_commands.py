@@ -240,5 +240,5 @@ def gaps(
     else:
         print_gaps(rows)
     if tag and (unknown := of_unknown_tags(settings, wanted)):
-        say(f"of {numbered(unknown, 'more recording')} no tag is known, so not this one: custody gaps has the reasons")
+        say(f"of {numbered(unknown, 'more recording')} no tag is known, so not this one: see custody gaps")
     warn_of_unsettled(unsettled(settings, wanted), "the gaps say")
