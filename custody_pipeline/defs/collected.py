@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from custody_pipeline.defs.failures import failing_step, is_whole_night, leave_exception
+from custody_pipeline.defs.failures import again_in, failing_step, is_whole_night, leave_exception
 from custody_pipeline.defs.metadata import code_reference, column_schema, cost, table_metadata
 from custody_pipeline.defs.outside import EVENTS, EXPORT_BUCKET, PLATFORM_API
 from custody_pipeline.defs.partitions import night_of, nights
@@ -25,9 +25,9 @@ MODELS = load_models()
 
 logger = logging.getLogger(__name__)
 
-# Retries after transient errors, beyond the client's own: a short outage does not end the night, and a long outage ends
-# it within a minute. A later run continues the night.
-PATIENCE = dg.RetryPolicy(max_retries=1, delay=30)
+# Seconds until a step is tried again after a transient error, beyond the client's own retries: a short outage does not
+# end the night, and a long outage ends it within a minute. A later run continues the night.
+PATIENCE = 30.0
 
 
 def _key(table: str) -> dg.AssetKey:
@@ -66,17 +66,16 @@ def _specs(tables: tuple[str, ...], deps: tuple[str, ...] = ()) -> list[dg.Asset
 @contextmanager
 def _collected(context: dg.AssetExecutionContext, night: Night, group: str) -> Iterator[Loaded]:
     """Collect one group of sources. A permanent error fails without a retry."""
-    with failing_step(BucketUnreachableError, PublishPlaceError):
+    again = again_in(context, PATIENCE)
+    with failing_step(BucketUnreachableError, PublishPlaceError, again_in=again):
         if group == "exports" and is_whole_night(context.run):
             require_place(night.settings)
         try:
             with collected(night, group) as loaded:
                 yield loaded
         except GenesysError as error:
-            if not error.permanent and context.retry_number < PATIENCE.max_retries:
-                logger.warning(
-                    "  · %s: %s, %s; asking again in %s s", group, error.request, error.outcome, PATIENCE.delay
-                )
+            if again is not None and not error.permanent:
+                logger.warning("  · %s: %s, %s; asking again in %g s", group, error.request, error.outcome, again)
             raise dg.Failure(str(error), allow_retries=not error.permanent) from error
 
 
@@ -91,7 +90,6 @@ def _step(group: str, description: str, after: tuple[str, ...] = (), pool: str |
         specs=_specs(RAW_TABLES[group], after),
         partitions_def=nights,
         pool=pool,
-        retry_policy=PATIENCE,
         hooks={leave_exception},
     )
     def collect(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:

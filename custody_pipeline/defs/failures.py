@@ -90,16 +90,38 @@ def _is_noted(con: duckdb.DuckDBPyConnection, act: Act) -> bool:
 
 
 @contextmanager
-def failing_step(*permanent: type[Exception]) -> Iterator[None]:
-    """Fail a step with the message of the command line. No retry after exceptions of the types `permanent`."""
+def failing_step(*permanent: type[Exception], again_in: float | None = None) -> Iterator[None]:
+    """Fail a step with the message of the command line, or try it again.
+
+    A `RetryPolicy` would also try a step again that a person terminates, and the night would be sealed nevertheless.
+
+    Args:
+        permanent: exceptions after which the step is not tried again.
+        again_in: seconds until the next attempt; None if this is the last one.
+    """
     try:
         yield
-    except (dg.Failure, dg.DagsterError):
+    except dg.DagsterError:
         raise
     except Exception as error:
-        line, status = ending_of(error)
-        passing = status != USAGE and not is_lasting(error) and not isinstance(error, permanent)
-        raise dg.Failure(line, allow_retries=passing) from error
+        failure = error if isinstance(error, dg.Failure) else _failure(error, permanent)
+        if again_in is not None and failure.allow_retries:
+            raise dg.RetryRequested(1, again_in) from failure
+        if failure is error:
+            raise
+        raise failure from error
+
+
+def _failure(error: Exception, permanent: tuple[type[Exception], ...]) -> dg.Failure:
+    line, status = ending_of(error)
+    return dg.Failure(
+        line, allow_retries=status != USAGE and not is_lasting(error) and not isinstance(error, permanent)
+    )
+
+
+def again_in(context: dg.AssetExecutionContext, seconds: float) -> float | None:
+    """When a step is tried again: once, after a pause."""
+    return None if context.retry_number else seconds
 
 
 def _reason(error: BaseException | None) -> str:

@@ -128,7 +128,7 @@ def _run(settings: Settings, night: date, verbose: bool, say: Callable[[str], No
 
 
 def _apart(work: Callable[[], _T]) -> _T:
-    """Work in a thread of its own, so that Ctrl-C ends the command: in the main thread, Dagster tries the step again.
+    """Work in a thread of its own, so that Ctrl-C ends the command: in the main thread, Dagster takes it for itself.
 
     The next command releases the run that this process leaves. The thread itself takes no Ctrl-C: only the main thread
     can end the wait, and not every system chooses it.

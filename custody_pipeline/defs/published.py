@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from custody_pipeline.alerts.dispatch import AlertRun, channels_of, send_alerts
-from custody_pipeline.defs.failures import CUT, failing_step, leave_exception, noted
+from custody_pipeline.defs.failures import CUT, again_in, failing_step, leave_exception, noted
 from custody_pipeline.defs.metadata import cost, offending_rows, seal_metadata
 from custody_pipeline.defs.modelled import MODELS, asset_key, require_made
 from custody_pipeline.defs.partitions import night_check, night_of, nights
@@ -38,6 +38,9 @@ from custody_pipeline.warehouse.sql_text import table_columns
 
 # Dagster's freshness ignores partitions: this policy fails when no night was published for a day and a half.
 LATE = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=27))
+
+# Seconds until the step is tried again.
+PATIENCE = 5.0
 
 # Run tag: why a published night runs again. `nightly.py` sets it.
 WHY_TAG = "custody/why"
@@ -79,20 +82,20 @@ def _specs() -> list[dg.AssetSpec]:
     specs=_specs(),
     partitions_def=nights,
     pool="seal",
-    retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
     hooks={leave_exception},
 )
 def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[dg.MaterializeResult[None]]:
     """Seal and publish the night if its content changed. Refresh the analysts' snapshot in any case."""
-    night, begun = deployment.night(night_of(context)), time.monotonic()
-    with failing_step(PublishError, NoteError, NightTakenError), night.warehouse.open() as con:
+    night, begun, again = deployment.night(night_of(context)), time.monotonic(), again_in(context, PATIENCE)
+    with failing_step(PublishError, NoteError, NightTakenError, again_in=again), night.warehouse.open() as con:
         require_made([table for table in map("custody.{}".format, PUBLISHED_TABLES) if not table_columns(con, table)])
         publication, snapshot = publish_night(con, night, context.run.tags.get(WHY_TAG, "run again"))
     report = deployment.settings.home.absolute() / "reports" / str(night.day) / REPORT
-    alerts = _alert(deployment, night_of(context))
+    with failing_step(again_in=again):
+        alerts = _alert(deployment, night_of(context))
+        asked = ask_all(deployment.settings, deployment.settings.witnesses)
     for line in alerts.get("failures", []):
         context.log.warning("alert not delivered: %s", line)
-    asked = ask_all(deployment.settings, deployment.settings.witnesses)
     for line in asked.problems:
         context.log.warning("no cosignature: %s", line)
     common: dict[str, Any] = {
@@ -102,7 +105,7 @@ def publish(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterat
         "content_sha256": publication.content_sha256,
     }
     yield from _tables(deployment, publication, common)
-    with failing_step(CutError, NoteError, TimestampError):
+    with failing_step(CutError, NoteError, TimestampError, again_in=again):
         sealed = read_sealed(deployment.settings, night.day)
     yield dg.MaterializeResult(
         asset_key=CUT,
@@ -185,7 +188,7 @@ def _alert(deployment: Deployment, night: date) -> dict[str, Any]:
     if not channels_of(deployment.settings):
         return AlertRun(night, 0, ()).to_dict()
     warehouse = deployment.night(night).warehouse
-    with failing_step(), warehouse.open() as con:
+    with warehouse.open() as con:
         removals = removals_near(deployment.settings, utc_now().date())
         sent = send_alerts(con, night, deployment.settings, removals=removals)
         warehouse.check_in(con)

@@ -14,10 +14,11 @@ import boto3
 import dagster as dg
 import duckdb
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
 from moto import mock_aws
 
 from custody_pipeline.definitions import defs
-from custody_pipeline.defs.failures import note_failure
+from custody_pipeline.defs.failures import again_in, failing_step, note_failure
 from custody_pipeline.defs.instance import open_instance, release_dead_runs, run_night
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.load.raw_tables import RAW_TABLES
@@ -111,6 +112,39 @@ def test_a_failed_check_is_an_exception_that_names_it(home: Path, monkeypatch: p
         run = instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.tags["dagster/retry_on_asset_or_op_failure"] == "false"  # the rows stay as they are
+
+
+@pytest.mark.parametrize(("asked", "ends"), [(True, "CANCELED"), (False, "FAILURE")])
+def test_a_run_that_is_terminated_ends(home: Path, monkeypatch: pytest.MonkeyPatch, asked: bool, ends: str) -> None:
+    """With a retry policy, Dagster would try the step again and seal the night. An evicted pod is tried again later."""
+
+    def interrupted(*_: object) -> None:
+        with open_instance(load_settings()) as instance:
+            (run,) = instance.get_runs()
+            if asked:
+                instance.report_run_canceling(run)
+        raise DagsterExecutionInterruptedError
+
+    monkeypatch.setattr("custody_pipeline.defs.collected.require_place", lambda _: None)
+    monkeypatch.setattr("custody_pipeline.defs.collected.collected", interrupted)
+    assert not run_night(load_settings(), NIGHT).success
+    with open_instance(load_settings()) as instance:
+        (run,) = instance.get_runs()
+        events = [entry.dagster_event_type for entry in instance.all_logs(run.run_id)]
+    assert (run.status.value, dg.DagsterEventType.STEP_UP_FOR_RETRY in events) == (ends, False)
+
+
+def test_a_step_is_tried_again_once_after_a_passing_error() -> None:
+    @dg.asset
+    def refused() -> None:
+        with failing_step(again_in=again_in(dg.AssetExecutionContext.get(), 0)):
+            raise ConnectionError
+
+    result = dg.materialize([refused], raise_on_error=False)
+    (failed,) = result.get_step_failure_events()
+    assert failed.step_failure_data.user_failure_data is not None
+    assert str(failed.step_failure_data.user_failure_data.description).startswith("ConnectionError")
+    assert [event.event_type_value for event in result.all_events].count("STEP_UP_FOR_RETRY") == 1
 
 
 def test_a_recheck_runs_in_a_process_that_is_nicer_already(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
