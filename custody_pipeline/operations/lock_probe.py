@@ -2,8 +2,8 @@
 
 Belongs here: the probe and the meaning of its answers. Does not: reading the bucket's configuration (bucket_probes.py).
 
-One version of a few bytes stays below `probe/`, hidden by a delete marker and locked for `PROBE_RETENTION`; so does an
-unlocked one, if these credentials may not delete it. Nothing stays in a bucket without Object Lock.
+One version of a few bytes stays below `probe/`, hidden by a delete marker and locked for `PROBE_RETENTION`; so does a
+delete marker of its own, if these credentials may not delete versions. Nothing stays in a bucket without Object Lock.
 """
 
 from __future__ import annotations
@@ -57,18 +57,22 @@ def probe_lock(client: S3Client, place: S3Location, mode: LockMode) -> Iterator[
             "The server ignores If-None-Match: seal into a bucket that knows conditional writes.",
         )
         if locked:
-            deletes = _may_delete(client, {**where, "Key": f"{at.key}-unlocked"})
-            yield from _against_lock(client, {**where, "VersionId": version}, mode, until, may_delete=deletes)
+            deletes = _may_delete(client, {**where, "Key": f"{at.key}-marker"})
+            # A store without versions names none.
+            which = where if version is None else {**where, "VersionId": version}
+            yield from _against_lock(client, which, mode, until, may_delete=deletes)
     finally:
         _clean_up(client, where, None if locked else version)
 
 
 def _may_delete(client: S3Client, where: dict[str, Any]) -> bool:
-    """Whether a version put without a lock can be deleted: S3 gives one answer to a lock and a missing permission."""
+    """Whether a delete marker can be deleted: S3 gives one answer to a lock and a missing permission.
+
+    No lock protects a delete marker; any other version may have the bucket's default retention.
+    """
     try:
-        client.delete_object(**where, VersionId=_put(client, where) or "null")
+        client.delete_object(**where, VersionId=client.delete_object(**where).get("VersionId", "null"))
     except ClientError:
-        _clean_up(client, where, None)
         return False
     return True
 
@@ -81,7 +85,7 @@ def _against_lock(
     yield _refused("shorten the lock", lambda: client.put_object_retention(**which, Retention=shorter), keeps)
     line = _refused("delete the version", lambda: client.delete_object(**which), keeps)
     if line.state == "ok" and not may_delete:
-        found = f"{line.found}, and so for a version that was put without a lock: this does not show the lock"
+        found = f"{line.found}, and so for a delete marker, which no lock protects: this does not show the lock"
         advice = "Probe with credentials that may delete versions (s3:DeleteObjectVersion)."
         line = Line(line.check, "warning", found, advice)
     yield line

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -67,8 +69,15 @@ class SealedWrites:
         def copy(file: CutFile) -> Stored:
             if file.path in there:
                 return there[file.path]
-            source = Stored(staged / file.path, file.sha256, file.bytes, "", None)
-            return copy_object(self.client, source, cut / file.path, once=True, ContentType=content_types[file.path])
+            source, at = Stored(staged / file.path, file.sha256, file.bytes, "", None), cut / file.path
+            put = partial(copy_object, self.client, source, at, once=True, ContentType=content_types[file.path])
+            try:
+                # Asked for with the copy, the lock takes the place of the bucket's default retention.
+                return put(**_lock_arguments(draft.lock))
+            except ClientError:
+                if draft.lock is None:
+                    raise
+                return put()  # not every store takes it with a copy: `_lock` asks for it then
 
         with Uploads(self.client) as uploads:
             copies = {file.path: uploads.submit(copy, file) for file in draft.files}
@@ -106,15 +115,27 @@ class SealedWrites:
         try:
             if lock.mode is not None:
                 retention: Any = {"Mode": lock.mode, "RetainUntilDate": lock.until}
-                self.client.put_object_retention(**place, Retention=retention)
+                try:
+                    self.client.put_object_retention(**place, Retention=retention)
+                except ClientError:
+                    if not self._is_kept(place, lock):
+                        raise
             if lock.legal_hold:
                 self.client.put_object_legal_hold(**place, LegalHold={"Status": "ON"})
         except ClientError as error:
             raise UploadError(
                 f"{stored.location} cannot be locked ({error_code(error)}). The bucket must have Object Lock (set when "
-                "it is made), and we need s3:PutObjectRetention and s3:PutObjectLegalHold; or unset CUSTODY_LOCK_MODE"
-                f" and CUSTODY_LEGAL_HOLD, and remove {self.place / CLAIM}: the seal that was begun asks for the lock."
+                "it is made), and we need s3:PutObjectRetention and s3:PutObjectLegalHold; or unset CUSTODY_LOCK_MODE and "
+                f"CUSTODY_LEGAL_HOLD, and remove {self.place / CLAIM}: the seal that was begun asks for the lock."
             ) from error
+
+    def _is_kept(self, place: dict[str, Any], lock: Lock) -> bool:
+        """Whether a version has a lock that binds at least as much: S3 refuses to weaken it."""
+        with suppress(ClientError):
+            found = self.client.get_object_retention(**place)["Retention"]
+            is_long = lock.until is not None and found["RetainUntilDate"] >= datetime.fromisoformat(lock.until)
+            return is_long and found["Mode"] in {lock.mode, "COMPLIANCE"}
+        return False
 
     def put(self, writes: Sequence[Write], lock: Lock | None) -> None:
         """Put the files of a seal, and last the log's tiles; the head is `put_head`'s."""

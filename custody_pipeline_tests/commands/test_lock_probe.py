@@ -50,6 +50,32 @@ def test_an_identity_that_may_bypass_a_governance_lock_is_told_so(s3: S3Client) 
     assert "BypassGovernanceRetention" in attempts[wrong[0]].advice
 
 
+def test_a_default_retention_is_no_missing_permission(s3: S3Client) -> None:
+    """It locks whatever is put without a lock, but no delete marker (Amazon S3 user guide, "Object Lock
+    considerations": delete markers are not WORM-protected).
+    """
+    bucket = new_bucket(s3, lock=True)
+    rule: Any = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}}
+    s3.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=rule)
+    assert [attempt.state for attempt in probe_lock(s3, S3Location(bucket, "prod"), "COMPLIANCE")] == ["ok"] * 5
+
+
+def test_a_store_that_takes_a_lock_and_keeps_no_versions_is_told_not_to_keep_it(
+    s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some S3-compatible servers ignore the headers of a lock that they do not know."""
+    put = s3.put_object
+
+    def ignoring(**what: Any) -> Any:
+        return put(**{name: value for name, value in what.items() if not name.startswith("ObjectLock")})
+
+    bucket = new_bucket(s3, lock=False)
+    monkeypatch.setattr(s3, "put_object", ignoring)
+    attempts = {one.check: one.state for one in probe_lock(s3, S3Location(bucket), "COMPLIANCE")}
+    assert attempts["probe: delete the version"] == "not ok"
+    assert listed(s3, bucket) == 0
+
+
 def test_a_bucket_without_a_lock_is_told_so_and_left_empty(s3: S3Client) -> None:
     bucket = new_bucket(s3, lock=False)
     first, overwrite = probe_lock(s3, S3Location(bucket), "COMPLIANCE")
@@ -59,7 +85,7 @@ def test_a_bucket_without_a_lock_is_told_so_and_left_empty(s3: S3Client) -> None
     assert listed(s3, bucket) == 0
 
 
-def test_a_refusal_that_an_unlocked_version_meets_too_does_not_show_the_lock(
+def test_a_refusal_that_a_delete_marker_meets_too_does_not_show_the_lock(
     s3: S3Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(**_: object) -> None:

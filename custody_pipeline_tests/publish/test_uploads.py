@@ -278,6 +278,26 @@ def test_a_locked_cut_cannot_be_deleted_and_its_lock_not_shortened(
     refused(lambda: s3.put_object_retention(**at, Retention=shorter), "AccessDenied")
 
 
+@pytest.mark.parametrize("default", ["GOVERNANCE", "COMPLIANCE"])
+def test_a_cut_is_locked_in_a_bucket_whose_default_retention_is_longer(
+    s3: S3Client, bucket: str, con: duckdb.DuckDBPyConnection, settings: Settings, default: Any
+) -> None:
+    """S3 refuses to shorten a lock. A lock that is asked for with a copy takes the place of the default in AWS (Amazon
+    S3 user guide, "Object Lock considerations"); SeaweedFS ignores it, and keeps the default.
+    """
+    rule: Any = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": default, "Days": 30}}}
+    s3.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=rule)
+    asked: set[str | None] = set()
+
+    def note(request: Any, **_: Any) -> None:
+        if "/prod/cuts/" in request.url:
+            asked.add(request.headers.get("x-amz-object-lock-mode"))
+
+    s3.meta.events.register("before-sign.s3.CopyObject", note)
+    publish_on(s3, bucket, con, settings.model_copy(update={"lock_mode": "GOVERNANCE", "lock_days": 2}))
+    assert asked == {"GOVERNANCE"}
+
+
 def test_copies_that_were_made_in_parts_are_no_damaged_ones(
     s3: S3Client,
     bucket: str,
