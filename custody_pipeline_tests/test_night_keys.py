@@ -135,6 +135,19 @@ def test_kms_wraps_and_each_kms_key_opens_what_it_wrapped(kms: Any, tmp_path: Pa
         NightKeys(KmsWrapping(first), store).of(OTHER)
 
 
+def test_a_night_stays_readable_when_the_alias_of_the_settings_moves_to_another_kms_key(
+    kms: Any, tmp_path: Path
+) -> None:
+    """KMS refuses to decrypt under an alias that names another key by now: IncorrectKeyException (API reference)."""
+    first, second = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    kms.create_alias(AliasName="alias/custody", TargetKeyId=first)
+    alias, store = first.rpartition("key/")[0] + "alias/custody", FolderStore(tmp_path)
+    key = made(NightKeys(KmsWrapping(alias), store))
+    assert kept(tmp_path)["under"] == first
+    kms.update_alias(AliasName="alias/custody", TargetKeyId=second)
+    assert made(NightKeys(KmsWrapping(alias), store)) == key
+
+
 def test_a_forgotten_night_has_no_key_and_gets_none_any_more(tmp_path: Path) -> None:
     keys = local(tmp_path)
     key = made(keys)

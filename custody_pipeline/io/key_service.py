@@ -29,6 +29,7 @@ _NOT_USABLE = "The key is disabled, or will be deleted: enable it, or cancel its
 _WRONG_KIND = "Make a key of {kind}."
 _ALTERED = "The stored data are not the data that this key wrapped: restore them, or find out who changed them."
 _BUSY = "KMS gets too many requests, or fails. Run the night again."
+_UNKNOWN = "Check the AWS credentials, which are unknown or have expired, and this machine's clock."
 _ADVICE = {
     "AccessDeniedException": "Allow {action} on this key to these credentials, in IAM and in the key's policy.",
     "NotFoundException": _NO_SUCH_KEY,
@@ -40,10 +41,13 @@ _ADVICE = {
     "UnsupportedOperationException": _WRONG_KIND,
     "ValidationException": _WRONG_KIND,
     "InvalidCiphertextException": _ALTERED,
-    "IncorrectKeyException": _ALTERED,
+    "IncorrectKeyException": f"{_ALTERED} An alias may name another key by now: let it name the earlier one again.",
     "ThrottlingException": _BUSY,
     "KMSInternalException": _BUSY,
     "DependencyTimeoutException": _BUSY,
+    "ExpiredTokenException": _UNKNOWN,
+    "InvalidSignatureException": _UNKNOWN,
+    "UnrecognizedClientException": _UNKNOWN,
 }
 
 

@@ -92,8 +92,8 @@ class Wrapping(Protocol):
 
     under: str
 
-    def wrap(self, key: NightKey) -> bytes:
-        """Encrypt a key, bound to its night and id. Raises NightKeyError."""
+    def wrap(self, key: NightKey) -> tuple[str, bytes]:
+        """The name of the key that wraps, and a key encrypted with it, bound to night and id. Raises NightKeyError."""
 
     def unwrap(self, kept: WrappedKey) -> bytes:
         """Decrypt it. Raises NightKeyError."""
@@ -123,11 +123,11 @@ class LocalWrapping:
             raise NightKeyError(f"CUSTODY_NIGHT_KEY_FILE {path}: {accepted}")
         return cls([bytes.fromhex(line) for line in lines])
 
-    def wrap(self, key: NightKey) -> bytes:
-        """A nonce and the encrypted key."""
+    def wrap(self, key: NightKey) -> tuple[str, bytes]:
+        """`file`; a nonce and the encrypted key."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         bound = _bound(key.night.isoformat(), key.id.hex())
-        return nonce + AESGCM(self._secret[0]).encrypt(nonce, key.secret, bound)
+        return self.under, nonce + AESGCM(self._secret[0]).encrypt(nonce, key.secret, bound)
 
     def unwrap(self, kept: WrappedKey) -> bytes:
         """Decrypt with the key of the file that wrapped it."""
@@ -155,14 +155,14 @@ class KmsWrapping:
         self._client_of = cache(partial(kms_client, NightKeyError))
         self._client_of(key)
 
-    def wrap(self, key: NightKey) -> bytes:
-        """Encrypted by KMS, with night and id as the encryption context."""
+    def wrap(self, key: NightKey) -> tuple[str, bytes]:
+        """The ARN of the KMS key, which an alias may not name for ever; encrypted, night and id as the context."""
         context = {"night": key.night.isoformat(), "key_id": key.id.hex()}
         with explained(self.under, "kms:Encrypt", NightKeyError, _KIND):
             answer = self._client_of(self.under).encrypt(
                 KeyId=self.under, Plaintext=key.secret, EncryptionContext=context
             )
-        return answer["CiphertextBlob"]
+        return answer["KeyId"], answer["CiphertextBlob"]
 
     def unwrap(self, kept: WrappedKey) -> bytes:
         """Decrypted by the KMS key that wrapped it, which may be an earlier one."""
@@ -310,8 +310,8 @@ class NightKeys:
 
     def _wrap(self, key: NightKey) -> WrappedKey:
         assert self._wrapping is not None  # noqa: S101 - see `of`
-        wrapped = b64encode(self._wrapping.wrap(key)).decode()
-        return WrappedKey(key.night.isoformat(), key.id.hex(), self._wrapping.under, wrapped)
+        under, wrapped = self._wrapping.wrap(key)
+        return WrappedKey(key.night.isoformat(), key.id.hex(), under, b64encode(wrapped).decode())
 
     def _unwrapped(self, night: date, kept: WrappedKey) -> NightKey:
         if kept.night != night.isoformat():
