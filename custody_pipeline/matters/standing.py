@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -95,7 +95,8 @@ class Standing:
     """The standing of a matter.
 
     Attributes:
-        nights: those of the dates and those of the recordings, oldest first.
+        nights: those of the dates and of the recordings, oldest first. If no id is listed and an end of the dates is
+            open: of the dates, the known nights that may still hold more.
         gaps: by reason, the most frequent first.
         changed: nights that are new, or got a new revision, since the last look.
         produced: recordings of earlier productions.
@@ -217,7 +218,7 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
         unseen_masks = (
             unknown_keys(matter.mask, load_mapping(settings.mapping_path), tag_keys(con)) if matter.mask else ()
         )
-        nights = tuple(_nights(con, of_dates, found))
+        nights = tuple(_nights(con, matter, of_dates, found))
         _ask(con, found)
         gaps = _gaps(con)
         accesses, listened_until = _accesses(con)
@@ -281,13 +282,22 @@ def criteria(matter: Matter) -> list[tuple[str, str]]:
     return [(name, "[withheld]" if name in hidden else words[name]) for name, value in given if value]
 
 
-def _nights(con: duckdb.DuckDBPyConnection, of_dates: Iterable[date], found: Found) -> list[Night]:
+def _nights(con: duckdb.DuckDBPyConnection, matter: Matter, of_dates: Iterable[date], found: Found) -> list[Night]:
     known = {
         night: (state, completeness, collected)
         for night, state, completeness, collected in con.execute(
             "SELECT partition_date, state, completeness, collected_at IS NOT NULL FROM custody.nights"
         ).fetchall()
     }
+    if matter.selection.ids is None and not matter.nights():
+        begin, end = matter.window()
+        of_dates = [
+            night
+            for night, (state, completeness, _) in known.items()
+            if (begin is None or begin.date() <= night)
+            and (end is None or night <= (end - timedelta(microseconds=1)).date())
+            and (state in ("missing", *_MAY_CHANGE) or completeness != "established")
+        ]
     # Several workers: a night's sealed events lack its own publication.
     known_here = table_columns(con, "raw.publications")
     newest = "SELECT partition_date, max(revision) FROM raw.publications GROUP BY ALL"

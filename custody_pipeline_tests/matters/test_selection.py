@@ -368,6 +368,19 @@ def test_how_a_matter_stands(night: Published) -> None:
     assert standing(night.settings, matter, register_of(night.settings, "stands")).changed == (NIGHT,)
 
 
+def test_a_night_that_may_grow_is_of_every_matter_whose_open_dates_have_it(night: Published) -> None:
+    nobody = "  where: recording_id = 'nobody'"
+    for dates, nights in (
+        (f"  from: {NIGHT}\n", [NIGHT]), ("", [NIGHT]), (f"  to: {NIGHT}\n", [NIGHT]),
+        (f"  from: {NIGHT + timedelta(days=1)}\n", []), (f"  to: {NIGHT - timedelta(days=1)}\n", []),
+    ):  # fmt: skip
+        matter = night.matter("open", dates + nobody)
+        found = standing(night.settings, matter, register_of(night.settings, "open"))
+        assert [one.night for one in found.nights if one.command] == nights
+    matter = night.matter("open", "  ids: [nobody]")
+    assert standing(night.settings, matter, register_of(night.settings, "open")).nights == ()
+
+
 def test_the_commands_say_it(night: Published) -> None:
     run = CliRunner().invoke
     given = ["--tag", "Matter-Number is missing", "--from", str(NIGHT), "--media", "call", "--media", "screen"]
