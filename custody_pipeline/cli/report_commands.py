@@ -229,7 +229,7 @@ def organisations(
     else:
         out.write_text(page(found), encoding="utf-8")
         well = sum(row.is_well for row in found)
-        tell(f"{out}: {well} of {len(found)} organisations have every night, complete")
+        tell(f"{out}: {well} of {len(found)} organisations have each of the last {nights} nights, complete")
     if any(row.problem for row in found):
         raise typer.Exit(INCOMPLETE)
     raise typer.Exit(OK if all(row.is_well for row in found) else FINDINGS)

@@ -118,4 +118,5 @@ def _nights(reader: S3Reader, there: set[str], days: list[date]) -> Iterator[Pub
 def page(found: list[Row]) -> str:
     """The rows as one HTML file without script."""
     folder = PACKAGE_DIR / "operations" / "templates"
-    return render(folder, "organisations.html", rows=found, made_at=f"{utc_now():%Y-%m-%d %H:%M}")
+    days = [night.night for row in found for night in row.nights]
+    return render(folder, "organisations.html", rows=found, days=days, made_at=f"{utc_now():%Y-%m-%d %H:%M}")

@@ -40,6 +40,7 @@ def test_the_page_says_which_nights_are_missing_or_not_complete(
     ]
     html = page(found)
     assert "2026-11-03 incomplete, 2026-11-02 missing" in html
+    assert "of the nights from 2026-11-02 to 2026-11-03" in html
     assert "s3://gone/x" in html
     assert "<script" not in html
 
