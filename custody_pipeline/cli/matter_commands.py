@@ -124,11 +124,15 @@ def matter_list(as_json: Json = False) -> None:
 def matter_show(name: Name, as_json: Json = False) -> None:
     """Show what the matter finds, what is missing and why. Exit status 0 if nothing more can be recovered."""
     from custody_pipeline.matters.standing import revisions
+    from custody_pipeline.operations.endings import ending_of
     from custody_pipeline.warehouse.ledger import Actor
 
     settings, matter, register, found = _standing(name)
-    register.note(Actor.of(settings), "looked", revisions=revisions(found.nights))
     _show(matter, found, as_json=as_json)
+    try:
+        register.note(Actor.of(settings), "looked", revisions=revisions(found.nights))
+    except OSError as error:  # read-only or a full disk: the matter is told
+        say(f"this look is not noted: {ending_of(error)[0]}")
     if not found.found.recordings:
         raise typer.Exit(INCOMPLETE)
     raise typer.Exit(OK if found.saturated else FINDINGS)

@@ -140,8 +140,10 @@ def _of_system(error: OSError) -> str:
     what = os.strerror(error.errno) if error.errno else type(error).__name__
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return f"{where}{what}; {SPACE}"
-    is_named = str(error.filename) in sys.argv[1:]
-    return f"{where}{what}; check {'the path' if is_named else 'that CUSTODY_HOME can be read and written'}"
+    home = Path(os.environ.get("CUSTODY_HOME", ".custody")).absolute()
+    is_of_home = error.filename is None or Path(os.fsdecode(error.filename)).absolute().is_relative_to(home)
+    is_of_home = is_of_home and str(error.filename) not in sys.argv[1:]
+    return f"{where}{what}; check {'that CUSTODY_HOME can be read and written' if is_of_home else 'the path'}"
 
 
 def _of_fault(error: Exception) -> str:

@@ -80,7 +80,12 @@ def errors() -> list[tuple[Exception, int, str]]:
         (duckdb.CatalogException("Catalog Error: Table with name gaps does not exist!"), 2, "no night of this home"),
         (duckdb.IOException("not a DuckDB file"), 2, "not a DuckDB file"),
         (OSError(errno.ENOSPC, "x", "place/warehouse"), 2, "free some space"),
-        (PermissionError(errno.EACCES, "x", "place/warehouse"), 2, "place/warehouse"),
+        (
+            PermissionError(errno.EACCES, "x", ".custody/warehouse"),
+            2,
+            ".custody/warehouse: Permission denied; check that",
+        ),
+        (PermissionError(errno.EACCES, "x", "gaps.xlsx"), 2, "gaps.xlsx: Permission denied; check the path"),
         (duckdb.IOException("Could not write: No space left on device"), 2, "free some space"),
         (sqlite3.OperationalError("database or disk is full"), 2, "free some space"),
         (wrapped(sqlite3.OperationalError("database or disk is full")), 2, "free some space"),
@@ -96,7 +101,10 @@ def wrapped(error: Exception) -> Exception:
 
 
 @pytest.mark.parametrize(("error", "status", "says"), errors(), ids=lambda value: type(value).__name__)
-def test_every_exception_is_one_line_and_a_status(error: Exception, status: int, says: str) -> None:
+def test_every_exception_is_one_line_and_a_status(
+    error: Exception, status: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUSTODY_HOME", raising=False)
     line, found = ending_of(error)
     assert found == status
     assert says in line

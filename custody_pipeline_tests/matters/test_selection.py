@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import duckdb
 import openpyxl
@@ -17,7 +19,7 @@ from custody_pipeline.cli.matter_page import _outlook
 from custody_pipeline.fleet.overview import analyst_database
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.matter_file import load_matter
-from custody_pipeline.matters.register import register_of
+from custody_pipeline.matters.register import Register, register_of
 from custody_pipeline.matters.selection import Found, Recordings, _agents, _rows, agent_names, not_known, select
 from custody_pipeline.matters.standing import Night, Standing, revisions, standing
 from custody_pipeline.settings import SettingsError
@@ -379,6 +381,14 @@ def test_a_night_that_may_grow_is_of_every_matter_whose_open_dates_have_it(night
         assert [one.night for one in found.nights if one.command] == nights
     matter = night.matter("open", "  ids: [nobody]")
     assert standing(night.settings, matter, register_of(night.settings, "open")).nights == ()
+
+
+def test_a_matter_is_shown_where_the_look_cannot_be_noted(night: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    night.matter("unnoted", f"  from: {NIGHT}")
+    monkeypatch.setattr(Register, "note", Mock(side_effect=PermissionError(errno.EACCES, "x", "events.ndjson")))
+    told = CliRunner().invoke(app, ["matter", "show", "unnoted"])
+    assert (told.exit_code, "found" in told.stdout) == (1, True)
+    assert "this look is not noted: events.ndjson: Permission denied" in told.stderr
 
 
 def test_the_commands_say_it(night: Published) -> None:
