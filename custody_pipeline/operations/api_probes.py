@@ -5,10 +5,11 @@ Belongs here: requests to Genesys Cloud that change nothing. Does not: the bucke
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from custody_pipeline.extract.documents import id_of, readable_value_of, text_of
+from custody_pipeline.extract.divisions import DIVISIONS, not_covered
+from custody_pipeline.extract.documents import id_of, text_of
 from custody_pipeline.extract.gdpr_requests import REQUESTS
 from custody_pipeline.extract.genesys import GenesysClient, entities_of
 from custody_pipeline.extract.genesys_errors import Forbidden, GenesysError
@@ -24,10 +25,6 @@ _PERMISSIONS = {
     "/api/v2/routing/queues": "routing:queue:view",
     "/api/v2/scripts/published": "scripts:publishedScript:view",
 }
-# The organisation's divisions, whoever asks; and those in which the client has a permission.
-_DIVISIONS = "/api/v2/authorization/divisions"
-_PERMITTED = "/api/v2/authorization/divisionspermitted/paged/me"
-_BY_DIVISION = ("analytics:conversationDetail:view", "recording:recording:view")
 
 
 def organization(settings: Settings) -> Iterator[Line]:
@@ -50,7 +47,7 @@ def organization(settings: Settings) -> Iterator[Line]:
         erasures = _permission(client, REQUESTS, "gdpr:request:view")
         yield erasures if erasures.state == "ok" else replace(erasures, state="warning")
         yield _list_of_recordings(client, settings.retention_pages)
-        yield _divisions(client)
+        yield _divisions(client, settings.left_out_divisions)
 
 
 def _permission(client: GenesysClient, path: str, permission: str) -> Line:
@@ -84,29 +81,25 @@ def _list_of_recordings(client: GenesysClient, pages: int) -> Line:
     return Line(check, "ok", "takes a threshold of 0 days: a recheck establishes a night after one day")
 
 
-def _divisions(client: GenesysClient) -> Line:
+def _divisions(client: GenesysClient, left_out: Iterable[str]) -> Line:
     """Whether the client's roles cover every division: the vendor's lists leave out what they do not cover."""
     check, advice = "divisions", "Give the client's role every division whose calls must be produced."
     try:
-        names = {id_of(one, "id"): text_of(one, "name") for one in client.entities(_DIVISIONS, pageSize=100)}
+        names = {
+            name: text_of(one, "name")
+            for one in client.entities(DIVISIONS, pageSize=100)
+            if (name := id_of(one, "id")) is not None
+        }
     except GenesysError as error:
         return Line(check, "warning", str(error), "Grant authorization:division:view to see which divisions count.")
     told = ", ".join(str(name) for name in list(names.values())[:8])
     try:
-        covered = [_covered(client, permission, names.keys()) for permission in _BY_DIVISION]
+        missing, on_purpose = not_covered(client, names, left_out)
     except GenesysError as error:
         return Line(check, "warning", f"{len(names)}: {told}. Which of them count is not known: {error.told}", advice)
-    missing = ", ".join(str(name) for one, name in names.items() if not all(one in found for found in covered))
     if missing or not names:
-        return Line(check, "warning", f"the client's roles do not cover: {missing or 'any'}", advice)
+        found = f"the client's roles do not cover: {', '.join(missing) or 'any'}"
+        return Line(check, "warning", found, f"{advice} Or name it in CUSTODY_LEFT_OUT_DIVISIONS.")
+    if on_purpose:
+        return Line(check, "ok", f"all {len(names)} but those left out on purpose: {', '.join(on_purpose)}")
     return Line(check, "ok", f"all {len(names)}: {told}")
-
-
-def _covered(client: GenesysClient, permission: str, every: Set[str | None]) -> Set[str | None]:
-    """The divisions in which the client has a permission."""
-    found: set[str | None] = set()
-    for page in client.pages(_PERMITTED, permission=permission, pageSize=100):
-        if readable_value_of(page.body, "allDivsPermitted") is True:
-            return every
-        found |= {id_of(one, "id") for one in entities_of(page)}
-    return found

@@ -116,6 +116,12 @@ class Nights(BaseModel):
         "for several workers: place of each night's warehouse between runs; default: one warehouse in `$CUSTODY_HOME`",
         example="s3://acme-custody-nights",
     )
+    left_out_divisions: Names = setting(
+        (),
+        "JSON list of divisions, by name or id, that are not collected on purpose; if the client's roles do not cover "
+        "another one, no night is established",
+        example='["Training"]',
+    )
     manifest_source: ManifestSource = setting("bucket", "source of the list of exported recordings")
     recordingexports_ids: Names = setting((), "export ids for the manifest source `recordingexports`")
     single_reads: Literal["needed", "all"] = setting("needed", "which conversations are read singly after the bulk job")

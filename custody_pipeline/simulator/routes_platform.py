@@ -134,7 +134,9 @@ class PlatformRoutes:
 
     async def _divisions(self, request: Request) -> Response:
         """Every division of the organisation, also those that the client's roles do not cover."""
-        return json_response(page_of(request, (*DIVISIONS, RESTRICTED_DIVISION), _division_document))
+        restricted = any("CONVERSATION_FORBIDDEN" in dict(night.faults.shares) for night in self.world.nights)
+        divisions = (*DIVISIONS, RESTRICTED_DIVISION) if restricted else DIVISIONS
+        return json_response(page_of(request, divisions, _division_document))
 
     async def _permitted_divisions(self, request: Request) -> Response:
         if not request.query_params.get("permission"):

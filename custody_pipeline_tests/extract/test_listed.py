@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from custody_pipeline.extract.catalog import collect_listing
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.recordings import RETENTION, collect_listed
 from custody_pipeline.load.pipeline import load
@@ -201,3 +202,36 @@ def test_the_doctor_names_the_divisions_that_the_clients_roles_do_not_cover(
     assert (line.state, found in line.found) == (state, True)
     asked = {asked.query["permission"] for asked in api.asked if "permission" in asked.query}
     assert asked >= {"analytics:conversationDetail:view"}
+
+
+@pytest.mark.parametrize(
+    ("permitted", "left_out", "state", "detail"),
+    [
+        ([reply({"entities": [], "total": 0, "allDivsPermitted": True})], (), "complete", None),
+        (
+            [reply({"entities": TWO, "total": 2}), reply({"entities": TWO[:1], "total": 1})],
+            (),
+            "partial",
+            "the client's roles do not cover: Claims",
+        ),
+        ([reply({"entities": TWO[:1], "total": 1})], ("CLAIMS",), "complete", "left out on purpose: Claims"),
+        ([reply({"entities": [], "total": 0})], ("d2",), "partial", "cover: Home; left out on purpose: Claims"),
+        ([NO_USER], (), "partial", None),
+    ],
+)
+def test_a_night_whose_divisions_the_clients_roles_do_not_cover_is_not_established(
+    api: Api,
+    api_settings: Callable[..., Settings],
+    permitted: list[Reply],
+    left_out: tuple[str, ...],
+    state: str,
+    detail: str | None,
+) -> None:
+    """The vendor leaves out of every list, without a word, what the roles do not cover."""
+    api.on("/api/v2/tokens/me", reply({}))
+    api.on("/api/v2/authorization/divisions", reply({"entities": TWO, "total": 2}))
+    api.on("/api/v2/authorization/divisionspermitted/paged/me", *permitted)
+    with Collector(api_settings(left_out_divisions=left_out), NIGHT) as collector:
+        landing = collect_listing(collector, "divisions", "/api/v2/authorization/divisions")
+    assert (landing.state, landing.documents) == (state, 2)
+    assert (landing.detail or "").endswith(detail or "")

@@ -482,6 +482,12 @@ class Organisation:
             case ["GET", "authorization", "divisions"]:
                 divisions = [{"id": "d0000000-0000-4000-8000-000000000001", "name": "Home"}]
                 return "divisions", query.get("pageNumber", "1"), self._plain(query, divisions)
+            case ["GET", "authorization", "divisionspermitted", "paged", "me"]:
+                return (
+                    "permitted_divisions",
+                    query["permission"],
+                    _json({"entities": [], "total": 0, "allDivsPermitted": True}),
+                )
             case _:
                 return "unknown", path, _error(404, "not.found")
 
