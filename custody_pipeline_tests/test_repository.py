@@ -234,3 +234,11 @@ def test_every_link_between_documents_leads_somewhere() -> None:
             if place and "://" not in place and not place.startswith("mailto:") and not (path.parent / place).exists():
                 wrong.append(f"{path.relative_to(ROOT)}: {target}")
     assert wrong == []
+
+
+def test_every_permission_of_the_vendor_that_the_code_names_is_in_the_page() -> None:
+    page = text_of(ROOT / "docs/policies/README.md")
+    code = "".join(text_of(path) for path in tracked() if path.is_relative_to(ROOT / "custody_pipeline"))
+    named = set(re.findall(r"\b[a-z]+:[a-z][A-Za-z]*:view\b", code))
+    assert "recording:recording:view" in named
+    assert {name for name in named if f"`{name}`" not in page} == set()
