@@ -20,10 +20,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.alerts.alert import Delivery, DeliveryError, Notice
 from custody_pipeline.alerts.delivery import Patience, TroubleError
-from custody_pipeline.io.concurrency import batches
+from custody_pipeline.io.concurrency import sized_batches
 from custody_pipeline.io.s3 import new_session
 
 BATCH = 10
+BATCH_BYTES = 256 * 1024
 SOURCE = "custody_pipeline"
 
 # Transient errors of an entry; any other error is permanent.
@@ -43,7 +44,7 @@ class EventBridgeChannel:
         """See `Channel`."""
         with contextlib.closing(self._client):
             self._require_bus()
-            for batch in batches(notices, BATCH):
+            for batch in sized_batches(notices, BATCH, self._bytes_of, BATCH_BYTES):
                 if self._patience.is_over:
                     return
                 yield from self._put(batch)
@@ -92,6 +93,11 @@ class EventBridgeChannel:
             else:
                 done.append(Delivery(notice, refused=f"EventBridge refused the event: {code}"))
         return done, again, last
+
+    def _bytes_of(self, notice: Notice) -> int:
+        """The size of an event as EventBridge counts it, and a little more."""
+        entry = self._entry(notice)
+        return sum(len(entry[name].encode()) for name in ("Source", "DetailType", "Detail")) + 100
 
     def _entry(self, notice: Notice) -> dict[str, Any]:
         return {

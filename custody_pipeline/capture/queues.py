@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from custody_pipeline.capture.messages import Delivery, EventQueue, Message, PutOutcome, QueueError, QueueMetrics
 from custody_pipeline.capture.spool import Spool
-from custody_pipeline.io.concurrency import batches
+from custody_pipeline.io.concurrency import batches, sized_batches
 from custody_pipeline.io.s3 import new_session
 from custody_pipeline.settings import Settings
 
@@ -38,6 +38,7 @@ _BATCH_BYTES = 256 * 1024
 _MAX_DELAY_SECONDS = 12 * 3600
 logger = logging.getLogger(__name__)
 
+_REGION = re.compile(r"[./]sqs(?:-fips)?\.([a-z]+-[a-z0-9-]+)\.")
 _NOT_ALLOWED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _ENCODING = "custody-encoding"
 _REASON = "custody-reason"
@@ -49,17 +50,24 @@ def open_queue(settings: Settings) -> EventQueue:
     """SQS if `CUSTODY_EVENT_QUEUE_URL` is set, otherwise the local spool under `$CUSTODY_HOME`; the caller closes it.
 
     Raises:
-        QueueError: the spool cannot be opened.
+        QueueError: the spool cannot be opened, or the queue has no region.
     """
     if settings.event_queue_url is None:
         return Spool(settings.spool_path)
-    return SqsQueue(sqs_client(), settings.event_queue_url, dead_letter_url=settings.event_dead_letter_url)
+    url = settings.event_queue_url
+    return SqsQueue(sqs_client(url), url, dead_letter_url=settings.event_dead_letter_url)
 
 
-def sqs_client() -> SQSClient:
-    """A boto3 client; credentials and region from the standard AWS chain. Fails fast: a sender is waiting."""
+def sqs_client(url: str) -> SQSClient:
+    """A boto3 client in the region that the queue's URL names: SQS knows no queue of another one. Fails fast.
+
+    Raises:
+        QueueError: neither the URL nor the AWS chain has a region.
+    """
+    named = _REGION.search(url)
     config = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=3, read_timeout=15)
-    return new_session().client("sqs", config=config)
+    with _translated():
+        return new_session().client("sqs", region_name=named[1] if named else None, config=config)
 
 
 class SqsQueue:
@@ -77,7 +85,7 @@ class SqsQueue:
     def put(self, messages: Sequence[Message]) -> list[PutOutcome]:
         """Send `messages` in concurrent batches; SQS acknowledges once they are stored redundantly."""
         with _translated():
-            sent = self._senders.map(lambda batch: self._send(self._url, batch), _batches(map(_entry, messages)))
+            sent = self._senders.map(lambda batch: self._send(self._url, batch), _batches(messages))
             return [outcome for outcomes in sent for outcome in outcomes]
 
     def receive(self, limit: int, lease_seconds: float) -> list[Delivery]:
@@ -189,8 +197,9 @@ class SqsQueue:
                 raise QueueError(
                     "queue_unavailable", "the queue has no dead-letter queue; set CUSTODY_EVENT_DEAD_LETTER_URL"
                 )
-            name = policy["deadLetterTargetArn"].rpartition(":")[2]
-            self._dead_url = self._client.get_queue_url(QueueName=name)["QueueUrl"]
+            # The queue may be of another account than the credentials.
+            *_, account, name = policy["deadLetterTargetArn"].split(":")
+            self._dead_url = self._client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
         return self._dead_url
 
     def _attributes(self, url: str) -> dict[str, str]:
@@ -203,20 +212,14 @@ def _entry(message: Message) -> SendMessageBatchRequestEntryTypeDef:
     return {"Id": "0", "MessageBody": body, "MessageAttributes": attributes}
 
 
-def _batches(
-    entries: Iterable[SendMessageBatchRequestEntryTypeDef],
-) -> Iterator[list[SendMessageBatchRequestEntryTypeDef]]:
-    batch: list[SendMessageBatchRequestEntryTypeDef] = []
-    size = 0
-    for entry in entries:
-        entry_bytes = len(entry["MessageBody"].encode()) + 100
-        if batch and (len(batch) == _BATCH_MESSAGES or size + entry_bytes > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append({**entry, "Id": str(len(batch))})
-        size += entry_bytes
-    if batch:
-        yield batch
+def _batches(messages: Iterable[Message]) -> Iterator[list[SendMessageBatchRequestEntryTypeDef]]:
+    entries = map(_entry, messages)
+    for batch in sized_batches(entries, _BATCH_MESSAGES, _bytes_of, _BATCH_BYTES):
+        yield [{**entry, "Id": str(index)} for index, entry in enumerate(batch)]
+
+
+def _bytes_of(entry: SendMessageBatchRequestEntryTypeDef) -> int:
+    return len(entry["MessageBody"].encode()) + 100  # the attributes
 
 
 def _wire(body: bytes, received_at: datetime) -> tuple[str, dict[str, MessageAttributeValueTypeDef]]:

@@ -126,7 +126,8 @@ def remove_versions(client: S3Client, versions: Iterable[Version], *, bypass_gov
             if not extra or error_code(error) != "InvalidArgument":
                 raise
             answer = client.delete_objects(**what)
-        if kept := answer.get("Errors"):
+        # What is gone since it was listed needs no removal.
+        if kept := [error for error in answer.get("Errors", []) if error.get("Code") not in ABSENT]:
             first = kept[0]
             raise LockedError(
                 f"S3 keeps {len(kept)} versions, the first is s3://{part[0].bucket}/{first.get('Key')}: "

@@ -19,6 +19,23 @@ def batches(items: Sequence[Question], size: int) -> Iterator[list[Question]]:
     return (list(items[start : start + size]) for start in range(0, len(items), size))
 
 
+def sized_batches(
+    items: Iterable[Question], most: int, bytes_of: Callable[[Question], int], most_bytes: int
+) -> Iterator[list[Question]]:
+    """The items in their order, at most `most` and `most_bytes` at a time; a larger item is alone."""
+    batch: list[Question] = []
+    size = 0
+    for item in items:
+        item_bytes = bytes_of(item)
+        if batch and (len(batch) == most or size + item_bytes > most_bytes):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += item_bytes
+    if batch:
+        yield batch
+
+
 def in_order(
     call: Callable[[Question], Reply], questions: Iterable[Question], *, workers: int, ahead: int | None = None
 ) -> Iterator[tuple[Question, Reply]]:

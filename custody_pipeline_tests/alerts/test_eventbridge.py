@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -92,6 +93,15 @@ def test_only_failed_entries_are_sent_again(waits: Waits) -> None:
     delivered = put([[OK, THROTTLED, OK], [OK]], told, waits)
     assert [delivery.notice for delivery in delivered] == [told[0], told[2], told[1]]
     assert waits == [0.75]
+
+
+def test_a_request_is_not_larger_than_eventbridge_takes(waits: Waits) -> None:
+    """256 KiB of source, detail types and details (user guide, "Calculating PutEvents event entry size"): a larger
+    request is refused as a whole, and would be so in every run.
+    """
+    told = [replace(notice, alert=replace(notice.alert, sentence="ü" * 30_000)) for notice in notices(10)]
+    delivered = put([[OK] * 4, [OK] * 4, [OK] * 2], told, waits)
+    assert [delivery.notice for delivery in delivered] == told
 
 
 def test_an_entry_that_is_refused_does_not_hold_up_the_others(waits: Waits) -> None:

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, parse_event
 from custody_pipeline.capture.messages import Message, QueueError
-from custody_pipeline.capture.queues import SqsQueue, open_queue
+from custody_pipeline.capture.queues import SqsQueue, open_queue, sqs_client
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.capture.worker import CaptureWorker
 from custody_pipeline.defs.resources import Deployment
@@ -254,6 +254,41 @@ def test_settings_choose_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (type(spool), type(sqs)) == (Spool, SqsQueue)
     spool.close()
     sqs.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://sqs.eu-west-1.amazonaws.com/111122223333/q", "eu-west-1"),
+        ("https://sqs-fips.us-gov-west-1.amazonaws.com/111122223333/q", "us-gov-west-1"),
+        ("https://vpce-1-2.sqs.ap-southeast-2.vpce.amazonaws.com/111122223333/q", "ap-southeast-2"),
+        ("http://127.0.0.1:4566/000000000000/q", "eu-central-1"),
+    ],
+)
+def test_a_queue_is_asked_in_its_own_region(url: str, region: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQS of another region answers that there is no such queue (botocore's endpoints have the forms of the hosts)."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    assert sqs_client(url).meta.region_name == region
+
+
+def test_a_queue_without_any_region_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(QueueError, match="NoRegionError"):
+        sqs_client("http://127.0.0.1:4566/000000000000/q")
+
+
+def test_the_dead_letters_of_another_account_are_not_looked_for_in_ours() -> None:
+    """The redrive policy names the queue by its ARN; GetQueueUrl looks in the caller's account unless told another."""
+    policy = json.dumps({"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:444455556666:dead", "maxReceiveCount": 5})
+    found = {"Attributes": {"RedrivePolicy": policy, "ApproximateNumberOfMessages": "3"}}
+    found["Attributes"]["ApproximateNumberOfMessagesNotVisible"] = "0"
+    client = Mock(get_queue_attributes=Mock(return_value=found), get_queue_url=Mock(return_value={"QueueUrl": "x"}))
+    queue = SqsQueue(client, "here")
+    assert queue.metrics().dead == 3
+    client.get_queue_url.assert_called_once_with(QueueName="dead", QueueOwnerAWSAccountId="444455556666")
+    queue.close()
 
 
 def test_events_are_counted_where_the_dead_letters_may_not_be_read() -> None:
