@@ -39,7 +39,7 @@ def _print_column(console: Console, column: MappedTagReport) -> None:
     need = "required" if column.required else "optional"
     counts = {
         f"found in {column.found} of {column.applies}": True,
-        f"missing in {column.missing}": column.missing,
+        f"without a known value in {column.missing}": column.missing,
         f"on another participant in {column.elsewhere}": column.elsewhere,
         f"under another name in {column.variant}": column.variant,
     }

@@ -21,7 +21,7 @@ def test_each_column_tells_where_its_tag_was_and_was_not() -> None:
     text = printed(MappingReport(date(2026, 11, 2), (HOLD,), ()))
 
     assert 'custom_data_legal_hold  from "Legal-Hold", required' in text
-    assert "found in 5 of 9 · missing in 1 · on another participant in 2" in text
+    assert "found in 5 of 9 · without a known value in 1 · on another participant in 2" in text
     assert "where: details/agent 5" in text
     assert "Every tag of the night is in the mapping." in text
 
