@@ -25,6 +25,7 @@ from custody_pipeline.cli.shared import (
     answer_whole,
     app,
     complain,
+    not_blank,
     numbered,
     progress_bars,
     say,
@@ -171,7 +172,10 @@ def prove(
 def package(
     to: Annotated[Path, typer.Option(help="Folder of the package; must not exist.")],
     reason: Annotated[
-        str, typer.Option(help="Why the package is made: a matter, a request. Recorded in the custody events.")
+        str,
+        typer.Option(
+            callback=not_blank, help="Why the package is made: a matter, a request. Recorded in the custody events."
+        ),
     ],
     night: Annotated[datetime | None, typer.Option("--date", **A_DAY, help="Every recording of this night.")] = None,
     recording: Annotated[list[str] | None, typer.Option(help="A recording id; can be repeated.")] = None,

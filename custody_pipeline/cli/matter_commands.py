@@ -22,6 +22,7 @@ from custody_pipeline.cli.shared import (
     answer,
     answer_whole,
     app,
+    not_blank,
     numbered,
     print_json,
     progress_bars,
@@ -218,8 +219,8 @@ def matter_report(
 def matter_receipt(
     name: Name,
     volume: Annotated[str, typer.Option(help="Which volume, for example VOL001.")],
-    receiver: Annotated[str, typer.Option("--to", help="To whom it was handed: name and role.")],
-    how: Annotated[str, typer.Option(help="How: courier, upload, disk in person.")],
+    receiver: Annotated[str, typer.Option("--to", callback=not_blank, help="To whom it was handed: name and role.")],
+    how: Annotated[str, typer.Option(callback=not_blank, help="How: courier, upload, disk in person.")],
     when: Annotated[datetime | None, typer.Option(**A_TIME, help="UTC; default: now.")] = None,
     confirmation: Annotated[
         Path | None,

@@ -103,6 +103,13 @@ def not_future(night: datetime | None) -> datetime | None:
     return night
 
 
+def not_blank(text: str) -> str:
+    """Refuse a text that says nothing: it goes into custody events."""
+    if not text.strip():
+        raise typer.BadParameter("expected some words: they are recorded")
+    return text
+
+
 Night = Annotated[datetime, typer.Option("--date", **A_DAY, help="The night: a UTC day.")]
 OneNight = Annotated[
     datetime | None,

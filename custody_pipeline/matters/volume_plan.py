@@ -141,7 +141,7 @@ def _not_yet_produced(
         if now.media_sha256 and _differs(fresh[key], now.row_sha256.hex())
     }
     if not sealed:
-        raise MatterStateError(f"nothing is new: every recording of {matter.name} was produced as it is sealed now")
+        raise MatterStateError(f"nothing is new: what {matter.name} has with audio was produced as it is sealed now")
     return [(key, sealed[key], was.control if was else None) for key, was in fresh.items() if key in sealed]
 
 

@@ -415,7 +415,7 @@ def test_a_changed_production_is_found_out(
 def test_a_later_production_holds_only_what_changed_and_says_what_it_supersedes(
     night: Published, volume: ProducedVolume, tmp_path: Path
 ) -> None:
-    with pytest.raises(MatterStateError, match="nothing is new"):
+    with pytest.raises(MatterStateError, match="nothing is new: what acme has with audio was produced"):
         produce(night, "acme", tmp_path)
     register = register_of(night.settings, "acme")
     (first,) = register.volumes()

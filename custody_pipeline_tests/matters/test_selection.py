@@ -391,6 +391,19 @@ def test_a_matter_is_shown_where_the_look_cannot_be_noted(night: Published, monk
     assert "this look is not noted: events.ndjson: Permission denied" in told.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["package", "--to", "x", "--date", str(NIGHT), "--reason", " "],
+        ["matter", "receipt", "m", "--volume", "VOL001", "--how", "courier", "--to", ""],
+        ["matter", "receipt", "m", "--volume", "VOL001", "--to", "Jane Roe", "--how", " "],
+    ],
+)
+def test_a_reason_or_a_receiver_without_words_is_refused(night: Published, command: list[str]) -> None:
+    told = CliRunner().invoke(app, command)
+    assert (told.exit_code, "expected some words" in told.output) == (2, True)
+
+
 def test_the_commands_say_it(night: Published) -> None:
     run = CliRunner().invoke
     given = ["--tag", "Matter-Number is missing", "--from", str(NIGHT), "--media", "call", "--media", "screen"]
