@@ -103,7 +103,7 @@ def test_tags_arrive_as_they_were_set(con: DuckDBPyConnection, land: Land) -> No
 
 
 def test_a_row_leads_back_to_the_bytes_it_was_read_from(con: DuckDBPyConnection, land: Land) -> None:
-    pretty = b'{\n  "id": "pretty",\n  "participants": []\n}'
+    pretty = b'{\n  "id": "pretty",\n  "participants": [{}]\n}'
     documents = [GOOD, pretty, b"\xef\xbb\xbf" + GOOD, b"\xff\xfe", b""]
     landing = land("conversations", *documents)
     load(con, [landing])
@@ -131,6 +131,8 @@ def test_bad_documents_lose_none_of_the_others(
         GOOD: "ok",
         b'{"id":"x","participants":[{"attributes":{"a":"1","a":"2"}}]}': "duplicate_key",
         b'{"id":"x","participants":"none"}': "wrong_shape",
+        b'{"id":"x","participants":[]}': "wrong_shape",
+        b'{"id":"x","participants":[null]}': "wrong_shape",
         b'"text"': "wrong_shape",
         b"[1]": "wrong_shape",
     }

@@ -158,7 +158,7 @@ def with_metadata(night: Night, **fields: Any) -> None:
 
 def object_of_nobody(night: Night) -> None:
     with_metadata(night, session_id="c1-agent-1-session")
-    night.export("c1", "stray")
+    night.export("c1", "r7")
 
 
 def object_of_empty_list(night: Night) -> None:
@@ -732,6 +732,48 @@ def test_a_vanished_tag_is_told_with_when_it_was_seen_and_when_it_was_gone(night
     assert night.row()["custody_status"] == "complete"
     yield
     assert night.gap("TAG_VANISHED")["detail"] == told
+
+
+@together
+def test_media_of_one_recording_below_two_conversations_are_told(night: Night) -> Parts:
+    night.call()
+    night.call("c2", "r2")
+    night.drop("export_objects", conversation_id="c2")
+    night.drop("export_sidecars", key_conversation_id="c2")
+    night.export("c2", "r1")
+    yield
+    gaps = night.table("gaps")
+    assert [(gap["conversation_id"], gap["reason"]) for gap in gaps] == [
+        ("c1", "DOCUMENTS_DISAGREE"), ("c2", "DOCUMENTS_DISAGREE")
+    ]  # fmt: skip
+    assert {gap["detail"] for gap in gaps} == {"the bucket has it below several conversations: c1, c2"}
+
+
+@together
+def test_a_tag_that_the_job_has_no_more_is_told(night: Night) -> Parts:
+    night.call(agent={**HEALTHY_AGENT, **CALLBACK})
+    yield
+    night.leg()["attributes"] = HEALTHY_AGENT
+    yield
+    gap = night.gap("TAG_VANISHED")
+    assert (gap["tag_keys"], gap["detail"].count("(details)")) == (["Callback-Number"], 2)
+    assert night.row()["custom_data_callback_number"] == CALLBACK["Callback-Number"]
+
+
+@together
+def test_an_answer_about_another_conversation_tells_nothing_of_this_one(night: Night) -> Parts:
+    night.call()
+    night.rows["conversation_details"].clear()
+    night.rows["export_sidecars"][0]["user_ids"] = None
+    read = night.single(agent={"Legal-Hold": "true"})
+    read |= {"conversation_id": "c9", "start_time": "2026-10-30 09:00:00"}
+    read["participants"][0] |= {"user_id": "u9", "queue_id": "q9", "ani": "tel:+1", "dnis": "tel:+2"}
+    yield
+    row = night.row()
+    told = ("ani", "dnis", "conversation_start", "custom_data", "custom_data_legal_hold")
+    assert [row[name] for name in told] == [None] * 5
+    assert (row["user_ids"], row["queue_ids"], row["custom_data_state"]) == ([], [], "unavailable")
+    assert night.reasons("r1") == {"DOCUMENTS_DISAGREE", "CONVERSATION_FETCH_FAILED"}
 
 
 @together

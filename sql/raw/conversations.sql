@@ -27,7 +27,12 @@ SELECT
                 )
             ) THEN 'duplicate_key'
             -- A conversation always has participants: without them, that nobody set a tag is not known.
-            WHEN document_state = 'ok' AND document.participants IS NULL THEN 'wrong_shape'
+            WHEN document_state = 'ok'
+                AND (
+                    coalesce(len(document.participants), 0) = 0
+                    OR list_contains([p IS NULL FOR p IN document.participants], true)
+                )
+                THEN 'wrong_shape'
             ELSE document_state
         END AS document_state
     ),

@@ -21,13 +21,26 @@ WITH failed AS (
     GROUP BY partition_date
 ),
 
+in_two_conversations AS (
+    -- Conversations below which the bucket has media of one recording.
+    SELECT partition_date, lower(recording_id) AS recording_id,
+        array_to_string(list(DISTINCT conversation_id ORDER BY conversation_id), ', ') AS conversation_ids
+    FROM staging.media_objects
+    WHERE is_live
+    GROUP BY partition_date, lower(recording_id)
+    HAVING count(DISTINCT conversation_id) > 1
+),
+
 recordings AS (
     SELECT r.*, coalesce(f.sources, []) AS failed_sources, coalesce(m.live_organizations, 0) AS live_organizations,
+        CASE WHEN r.has_object THEN t.conversation_ids END AS conversation_ids,
         c.metadata_read, c.metadata_recordings, c.metadata_evidence, c.names_another, c.single_evidence
     FROM staging.recordings AS r
     INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
     LEFT JOIN staging.media_objects AS m USING (partition_date, conversation_id, recording_id)
     LEFT JOIN failed AS f USING (partition_date)
+    LEFT JOIN in_two_conversations AS t
+        ON t.partition_date = r.partition_date AND t.recording_id = lower(r.recording_id)
 ),
 
 findings AS (
@@ -83,11 +96,18 @@ findings AS (
     SELECT *, 'DOCUMENTS_DISAGREE',
         CASE
             WHEN sidecar_disagrees THEN 'the sidecar names ' || sidecar_named
+            WHEN conversation_ids IS NOT NULL THEN 'the bucket has it below several conversations: ' || conversation_ids
             ELSE 'the answer for this conversation names another one'
         END,
-        list_filter([sidecar_evidence, metadata_evidence, single_evidence], lambda x: x IS NOT NULL)
+        list_filter(
+            list_concat(
+                [sidecar_evidence, metadata_evidence, single_evidence],
+                CASE WHEN conversation_ids IS NOT NULL THEN object_evidence END
+            ),
+            lambda x: x IS NOT NULL
+        )
     FROM recordings
-    WHERE sidecar_disagrees OR names_another
+    WHERE sidecar_disagrees OR names_another OR conversation_ids IS NOT NULL
 ),
 
 folders AS (

@@ -85,7 +85,6 @@ details AS (
 
 singles AS (
     SELECT partition_date, key_conversation_id AS conversation_id, start_time, end_time,
-        coalesce(lower(conversation_id) <> lower(key_conversation_id), false) AS names_another,
         CASE
             WHEN list_bool_or([cardinality(p.attributes) > 0 FOR p IN participants]) THEN 'present'
             WHEN list_bool_or([p.attributes IS NOT NULL FOR p IN participants]) THEN 'empty'
@@ -219,7 +218,7 @@ SELECT
     ) AS script_names,
     coalesce(g.flow_ids, []) AS flow_ids,
     coalesce(g.flow_names, []) AS flow_names,
-    coalesce(s.names_another, false) OR coalesce(m.names_another, false) OR coalesce(t.names_another, false) AS names_another
+    coalesce(sd.document_state = 'other_conversation' OR m.names_another OR t.names_another, false) AS names_another
 FROM conversations AS c
 LEFT JOIN loads AS l USING (partition_date)
 LEFT JOIN details AS d USING (partition_date, conversation_id)

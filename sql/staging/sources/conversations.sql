@@ -1,5 +1,5 @@
 -- Conversations that were read one by one, with whole attributes. Every load with a usable receipt has its rows;
--- `is_current` marks the newest load.
+-- `is_current` marks the newest load. A document that names another conversation than the request tells nothing of this one.
 --
 -- column partition_date: UTC day of the conversation's start
 -- column landing_id: load that brought the row
@@ -8,7 +8,7 @@
 -- column fetched_at: when the document was received (UTC)
 -- column document_sha256: SHA-256 of the document's bytes as received
 -- column document_uri: landing file and row that hold the document
--- column document_state: ok, or the reason why the document cannot be read
+-- column document_state: ok, or the reason why the document cannot be read; other_conversation if it names another one
 -- column key_conversation_id: conversation that the request named
 -- column conversation_id: conversation that the document names
 -- column start_time: start (UTC)
@@ -23,10 +23,13 @@ SELECT
     d.fetched_at,
     d.document_sha256,
     d.document_uri,
-    d.document_state,
+    CASE
+        WHEN d.document_state = 'ok' AND lower(d.conversation_id) <> lower(d.key_conversation_id) THEN 'other_conversation'
+        ELSE d.document_state
+    END AS document_state,
     d.key_conversation_id,
     d.conversation_id,
-    d.start_time,
+    CASE WHEN coalesce(lower(d.conversation_id) = lower(d.key_conversation_id), true) THEN d.start_time END AS start_time,
     d.end_time,
     d.division_ids,
     d.participants

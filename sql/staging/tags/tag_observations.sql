@@ -58,7 +58,7 @@ per_participant AS (
                 AS participants
         FROM staging.conversations AS c
         LEFT JOIN newest_reads AS n USING (partition_date, key_conversation_id, landing_id)
-        WHERE c.document_state = 'ok' AND coalesce(lower(c.conversation_id) = lower(c.key_conversation_id), true)
+        WHERE c.document_state = 'ok'
     )
     UNION ALL
     SELECT partition_date, key_conversation_id, key_recording_id, 'sidecar', unnest(participants),

@@ -1,7 +1,8 @@
 -- Tags that a participant had at one time and that a later document no longer shows.
 --
 -- The analytics job shows the end of the conversation. Its document is therefore later only than tags that were seen
--- before that end. An attribute event shows that a tag was set, and never that a tag was removed.
+-- before that end, or in an earlier document of the job. An attribute event shows that a tag was set, and never that a
+-- tag was removed.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, participant_id, tag_key
@@ -142,7 +143,7 @@ gone AS (
     INNER JOIN moments AS moment USING (partition_date, conversation_id, participant_id, tag_key)
     WHERE NOT moment.has_tag
         AND moment.read_at > seen.seen_at
-        AND (moment.source <> 'details' OR seen.seen_at <= conversation.conversation_end)
+        AND (moment.source <> 'details' OR seen.seen_by = 'details' OR seen.seen_at <= conversation.conversation_end)
     GROUP BY ALL
 )
 
