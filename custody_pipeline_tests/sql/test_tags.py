@@ -92,6 +92,36 @@ def test_the_two_ways_to_write_an_accented_letter_are_one_spelling_to_sql_and_py
     assert found == [plain(key) for key in keys]
 
 
+def test_every_blank_of_unicode_is_blank() -> None:
+    # White_Space=yes in Unicode's PropList.txt.
+    blanks = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2005\u200a\u2028\u2029\u202f\u205f\u3000"
+    with duckdb.connect() as con:
+        create_macros(con)
+        sql = "SELECT is_blank(?), is_blank(''), is_blank('0'), is_blank(chr(0)), is_blank(NULL)"
+        assert con.execute(sql, [blanks]).fetchone() == (True, True, False, False, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "moment", "names_a_zone"),
+    [
+        ("2026-11-02T10:00:00.1+0530", "2026-11-02 04:30:00.1", True),
+        ("2026-11-02T10:00-0330", "2026-11-02 13:30:00", True),
+        ("2026-11-02T10:00:00Z", "2026-11-02 10:00:00", True),
+        ("2026-11-02 10:00:00", "2026-11-02 10:00:00", False),
+        ("2026-11-02", "2026-11-02 00:00:00", False),
+        ("2026-11-02 (BC)", None, False),
+        ("1790000000000", None, False),
+        (None, None, True),
+    ],
+)
+def test_a_written_time_is_a_moment_or_nothing(written: str | None, moment: str | None, names_a_zone: bool) -> None:
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'")
+        create_macros(con)
+        found = con.execute("SELECT utc_moment($1)::VARCHAR, names_zone($1)", [written]).fetchone()
+        assert found == (moment, names_a_zone)
+
+
 @pytest.mark.parametrize(
     "written", ["1.10", "1E2", "-0", "12345678901234567890123", "[1.0,-2e-5]", '{"a":1.0,"b":"c 7"}']
 )
