@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -34,7 +34,7 @@ def cid(number: int) -> str:
     return f"{number:08d}-0000-4000-8000-000000000000"
 
 
-def conversation(number: int, attributes: dict[str, str] | None = None, **session: Any) -> dict[str, Any]:
+def conversation(number: int, attributes: Mapping[str, str | None] | None = None, **session: Any) -> dict[str, Any]:
     return {
         "conversationId": cid(number),
         "conversationStart": "2026-11-02T03:00:00.000Z",
@@ -160,7 +160,7 @@ def test_each_single_read_that_fails_is_a_row_and_the_others_land(
     api: Api, con: DuckDBPyConnection, collector: Collector
 ) -> None:
     for number in range(1, 7):
-        api.on(f"/api/v2/conversations/{cid(number)}", reply({"id": cid(number), "participants": []}))
+        api.on(f"/api/v2/conversations/{cid(number)}", reply({"id": cid(number), "participants": [{}]}))
         api.on(f"/api/v2/conversations/{cid(number)}/customattributes", reply({"results": []}))
     api.on(f"/api/v2/conversations/{cid(2)}", reply({"code": "not.authorized"}, status=403))
     api.on(f"/api/v2/conversations/{cid(3)}", reply({"code": "not.found"}, status=404))
@@ -194,7 +194,7 @@ def test_typed_attributes_that_the_client_may_not_read_were_not_asked_for(
     api: Api, collector: Collector, allowed: int, state: str, failures: int
 ) -> None:
     for number in (1, 2):
-        api.on(f"/api/v2/conversations/{cid(number)}", reply({"id": cid(number), "participants": []}))
+        api.on(f"/api/v2/conversations/{cid(number)}", reply({"id": cid(number), "participants": [{}]}))
         status = allowed if allowed and number == 1 else 403
         api.on(f"/api/v2/conversations/{cid(number)}/customattributes", reply({"results": []}, status=status))
     landings = collect_conversations(collector, {cid(number): ["no_tags"] for number in (1, 2)})
@@ -324,6 +324,9 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
         18: with_two_legs(conversation(18, tagged)),
         19: conversation(19, tagged),
         20: conversation(20, tagged, recording=False, mediaType="internalmessage"),
+        # The tag is there, with blanks or without a value: it may have been set since.
+        21: conversation(21, {"Legal-Hold": " \t"}),
+        22: conversation(22, {"Legal-Hold": None}),
     }
     landings = []
     with Collector(settings(), NIGHT) as made:
@@ -337,14 +340,14 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
                 load_.add({}, "u", json.dumps({"id": name, "name": text}).encode())
         landings.append(load_.landing)
         with made.load("export_objects") as load_:
-            for number in (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 15, 16, 17, 18, 19):
+            for number in (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 15, 16, 17, 18, 19, 21, 22):
                 load_.add_made(*reordered(exported(number, object_bytes=0 if number == 11 else 9)))
             load_.add_made(*reordered(exported(13, is_delete_marker=True)))
             for number in (17, 18):
                 load_.add_made(*reordered(exported(number, recording_id="r2", object_key=f"{number} r2")))
         landings.append(load_.landing)
         with made.load("export_sidecars") as load_:
-            for number in (1, 2, 3, 4, 5, 6, 7, 9, 11):
+            for number in (1, 2, 3, 4, 5, 6, 7, 9, 11, 21, 22):
                 load_.add_made(*reordered(sidecar(number)))
             load_.add_made(*reordered(sidecar(12, startTime="2026-11-02T05:10:00.000+0000")))
             for number, recording, agent in ((17, "r", "a"), (17, "r2", "a"), (18, "r", "a"), (18, "r2", "b")):
@@ -371,6 +374,8 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
         cid(5): ["required_tag_missing"],
         cid(6): ["required_tag_missing"],
         cid(9): ["not_in_details"],
+        cid(21): ["required_tag_missing"],
+        cid(22): ["required_tag_missing"],
         cid(97): ["not_in_details"],
         cid(98): ["not_in_details"],
         cid(99): ["not_in_details"],
@@ -391,7 +396,7 @@ def test_only_what_the_bulk_job_and_the_bucket_leave_open_is_read_singly(
         cid(98): ["not_in_details", "listed"],
     }
     everything = settings(single_reads="all")
-    assert len(recordings_to_read(con, everything, NIGHT)) == 22
+    assert len(recordings_to_read(con, everything, NIGHT)) == 24
     assert cid(8) not in conversations_to_read(con, everything, NIGHT, REQUIRED)
 
 

@@ -3,7 +3,7 @@
 -- saw.
 --
 -- `$required_tags` is JSON: a list of {"names", "queues", "flows", "scripts"}, each a list of texts. A required tag is
--- present if any participant has any of its names. The tag applies to conversations that touched one of its queues,
+-- present if any participant has a value, not blanks alone, under any of its names. The tag applies to conversations that touched one of its queues,
 -- flows or scripts (by name or id), or to all conversations if the three lists are empty. With `$read_all`, every
 -- conversation that has a recording is read.
 --
@@ -93,6 +93,7 @@ details AS (
         conversation_id,
         flatten(list_transform(participants, lambda p: map_keys(p.attributes))) AS keys,
         flatten(list_transform(participants, lambda p: map_values(p.attributes))) AS texts,
+        flatten([[e."key" FOR e IN map_entries(p.attributes) IF NOT is_blank(e."value")] FOR p IN participants]) AS filled,
         flatten(list_transform(participants, lambda p: p.sessions)) AS sessions,
         coalesce(len(screen_recorded) > 0, false) AS has_screen
     FROM raw.conversation_details
@@ -105,6 +106,7 @@ details_facts AS (
     SELECT
         conversation_id,
         keys,
+        filled,
         has_screen OR coalesce(list_bool_or(list_transform(sessions, lambda s: coalesce(s.recording, false))), false)
             AS is_recorded,
         coalesce(
@@ -130,7 +132,7 @@ touched AS (
 without_required_tag AS (
     SELECT DISTINCT t.conversation_id
     FROM touched AS t, required AS r
-    WHERE NOT list_has_any(coalesce(t.keys, []), r.tag.names)
+    WHERE NOT list_has_any(coalesce(t.filled, []), r.tag.names)
         AND (
             len(r.tag.queues) + len(r.tag.flows) + len(r.tag.scripts) = 0
             OR list_has_any(t.queues, r.tag.queues)
