@@ -362,7 +362,9 @@ def test_a_companion_of_the_contact_trace_tells_of_its_conversation(con: DuckDBP
         b'{"id":"c9",' + times + b',"participants":[{"id":"p","purpose":"agent","userId":"u1"},{"id":"q"}]}',
         b'{"id":"r9","conversationStart":"2026-11-02T10:00:00.000+0000","conversationEnd":null,"direction":"inbound",'
         b'"users":["u1",{"id":"u2"},{"userId":"u3"},7],' + times + b',"durationMs":"long"}',
-        b'{"userIds":["u4"],"initialDirection":"outbound","direction":"inbound","users":[],"durationMs":-7}',
+        b'{"userIds":["u4",null,""],"initialDirection":"outbound","direction":"inbound","users":[],"durationMs":-7}',
+        b'{"userIds":[],"users":[null,"u5"]}',
+        b'{"userIds":[],"users":[]}',
     )])  # fmt: skip
     rows = con.execute(
         "SELECT conversation_id, start_time, end_time, hour(conversation_start), hour(conversation_end), user_ids, "
@@ -373,6 +375,8 @@ def test_a_companion_of_the_contact_trace_tells_of_its_conversation(con: DuckDBP
         ("c9", None, None, 10, 10, ["u1"], None, None, None),
         (None, start, end, 10, None, ["u1", "u2", "u3", "7"], "inbound", None, '"long"'),
         (None, None, None, None, None, ["u4"], "outbound", -7, "-7"),
+        (None, None, None, None, None, ["u5"], None, None, None),
+        (None, None, None, None, None, [], None, None, None),
     ]
 
 

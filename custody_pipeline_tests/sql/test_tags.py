@@ -178,6 +178,25 @@ def test_purposes_are_asked_in_the_order_of_the_mapping(night: Night) -> Parts:
 
 
 @together
+def test_participants_without_an_id_are_told_apart_by_their_purpose(night: Night) -> Parts:
+    night.call(agent={**HEALTHY_AGENT, "Legal-Hold": "true", "Summary": "s" * 1024}, customer={"Legal-Hold": "false"})
+    for leg in night.details()["participants"]:
+        leg["participant_id"] = None
+    yield
+    assert night.row()["custom_data_legal_hold"] == "true"
+    assert night.reasons() == {"TAG_CONFLICT", "TAG_TRUNCATED"}
+
+
+@together
+def test_a_sidecar_without_agents_does_not_hide_the_sessions_agent(night: Night) -> Parts:
+    night.call()
+    night.sidecar()["user_ids"] = []
+    night.metadata("c1", {"recording_id": "r1", "session_id": "c1-agent-1-session"})
+    yield
+    assert night.row()["user_ids"] == ["c1-user-1"]
+
+
+@together
 def test_a_tag_on_an_agents_leg_belongs_to_that_agents_recording_first(night: Night) -> Parts:
     night.transfer(HEALTHY_AGENT, {**HEALTHY_AGENT, "Disposition": "Escalated"})
     yield

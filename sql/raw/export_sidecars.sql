@@ -65,20 +65,24 @@ SELECT
     d.mediaSubtype AS media_subtype,
     d.provider,
     coalesce(
-        d.userIds,
+        nullif(t.named_users, []),
         nullif(
-            list_transform(
-                json_extract(document, '$.users[*]'),
-                lambda u: CASE
-                    WHEN json_type(u) = 'OBJECT' THEN coalesce(u ->> '$.id', u ->> '$.userId')
-                    ELSE u ->> '$'
-                END
+            list_filter(
+                list_transform(
+                    json_extract(document, '$.users[*]'),
+                    lambda u: CASE
+                        WHEN json_type(u) = 'OBJECT' THEN coalesce(u ->> '$.id', u ->> '$.userId')
+                        ELSE u ->> '$'
+                    END
+                ),
+                lambda u: u <> ''
             ),
             []
         ),
         CASE
             WHEN t.is_conversation THEN [p.userId FOR p IN d.participants IF p.userId IS NOT NULL]
-        END
+        END,
+        t.named_users
     ) AS user_ids,
     CASE WHEN NOT t.is_conversation THEN d.startTime END AS start_time,
     CASE WHEN NOT t.is_conversation THEN d.endTime END AS end_time,
@@ -124,7 +128,7 @@ FROM landing_documents(
         }') AS d
     ),
     LATERAL (
-        SELECT tag_fields(d) AS fields,
+        SELECT tag_fields(d) AS fields, list_filter(d.userIds, lambda u: u <> '') AS named_users,
             [document] || json_extract(document, '$.participants[*]') || json_extract(document, '$.users[*]') AS objects,
             coalesce(json_type(document, '$.participants') = 'ARRAY', false) AS is_conversation
     ) AS t

@@ -406,8 +406,9 @@ SELECT
     coalesce(covered.evidence, []) AS job_evidence,
     coalesce(key_columns.named_session_id, session.session_id) AS session_id,
     coalesce(session.leg_users, []) AS leg_users,
+    -- A sidecar that lists no agent does not hide the agent of the recorded session.
     coalesce(
-        list_sort(own.user_ids), nullif(session.leg_users, []), conversation.user_ids, []
+        nullif(list_sort(own.user_ids), []), nullif(session.leg_users, []), own.user_ids, conversation.user_ids, []
     ) AS user_ids,
     coalesce(conversation.conversation_start, own.conversation_start) AS conversation_start,
     coalesce(conversation.conversation_end, own.conversation_end) AS conversation_end,

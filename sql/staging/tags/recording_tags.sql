@@ -114,7 +114,9 @@ ordered AS (
         END AS source_rank,
         -- The chosen value of one participant, across all sources.
         p.is_candidate AND row_number() OVER (
-            PARTITION BY p.partition_date, p.conversation_id, p.recording_id, p.participant_id, p.tag_key
+            PARTITION BY p.partition_date, p.conversation_id, p.recording_id, p.participant_id, p.tag_key,
+                -- Participants without an id may be several.
+                CASE WHEN p.participant_id = '' THEN p.purpose END
             ORDER BY NOT p.is_candidate, p.is_cut, p.is_standing DESC, p.tells_of DESC NULLS LAST, source_rank, p.seen_at DESC,
                 p.tag_value
         ) = 1 AS is_participants

@@ -141,7 +141,7 @@ SELECT
     coalesce(bool_or(a.is_standing), false) AS is_standing,
     max(a.observed_at) AS seen_at,
     -- A sidecar with participants is a document of the analytics job, and is cut in the same way.
-    a.source IN ('details', 'sidecar') AND coalesce(a.participant_id, '') <> ''
+    (a.source = 'details' OR (a.source = 'sidecar' AND coalesce(a.participant_id, '') <> ''))
         AND (at_job_limit(a.attribute.key) OR coalesce(at_job_limit(a.attribute.value), false)) AS is_cut,
     arg_min(a.document_uri, (a.observed_at, a.document_uri)) AS document_uri,
     arg_min(a.document_sha256, (a.observed_at, a.document_uri)) AS document_sha256,
