@@ -104,12 +104,21 @@ def failing_step(*permanent: type[Exception], again_in: float | None = None) -> 
     except dg.DagsterError:
         raise
     except Exception as error:
+        if (interrupt := _interrupt_of(error)) is not None:
+            raise interrupt from None
         failure = error if isinstance(error, dg.Failure) else _failure(error, permanent)
         if again_in is not None and failure.allow_retries:
             raise dg.RetryRequested(1, again_in) from failure
         if failure is error:
             raise
         raise failure from error
+
+
+def _interrupt_of(error: BaseException | None) -> BaseException | None:
+    """The termination of the run that DuckDB and dlt wrap in an error of theirs."""
+    while error is not None and isinstance(error, Exception):
+        error = error.__cause__
+    return error
 
 
 def _failure(error: Exception, permanent: tuple[type[Exception], ...]) -> dg.Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -132,6 +133,17 @@ def test_a_run_that_is_terminated_ends(home: Path, monkeypatch: pytest.MonkeyPat
         (run,) = instance.get_runs()
         events = [entry.dagster_event_type for entry in instance.all_logs(run.run_id)]
     assert (run.status.value, dg.DagsterEventType.STEP_UP_FOR_RETRY in events) == (ends, False)
+
+
+def test_a_termination_in_the_middle_of_a_query_is_no_fault() -> None:
+    """DuckDB raises `RuntimeError: Query interrupted` from what the signal's handler raised."""
+    before = signal.signal(signal.SIGALRM, Mock(side_effect=DagsterExecutionInterruptedError))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1)
+        with duckdb.connect() as con, pytest.raises(DagsterExecutionInterruptedError), failing_step(again_in=1):
+            con.execute("SELECT count(*) FROM range(20_000_000_000) AS t(i) WHERE i % 7 = 3")
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_step_is_tried_again_once_after_a_passing_error() -> None:
