@@ -8,7 +8,7 @@ Both are single HTML files without script, so that they can be read, printed and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from custody_pipeline.distribution import PACKAGE_DIR
@@ -22,6 +22,7 @@ from custody_pipeline.warehouse.ledger import Actor
 
 ROWS_SHOWN = 100
 """A page for people: the index has all."""
+_PRODUCED, _EARLIER = "Produced as they are now", "Produced in an earlier state"
 _COLOURS = ("#1b5e20", "#66a182", "#8d6e63", "#b26a00", "#9e2a2b", "#455a64")
 
 
@@ -82,8 +83,8 @@ def report_html(
 
 def matter_html(matter: Matter, standing: Standing, register: Register, actor: Actor) -> str:
     """The present report of a matter, without a volume."""
-    produced = {item.key for item in register.produced()}
-    names = ("Produced", "Excluded, with a reason", "Without audio, with a reason", "Not yet produced")
+    produced = {item.key: item.row_sha256 for item in register.produced()}
+    names = (_PRODUCED, _EARLIER, "Excluded, with a reason", "Without audio, with a reason", "Not yet produced")
     count = Counter(_fate(item, produced) for item in standing.found.recordings)
     facts = {
         "volume": None,
@@ -96,9 +97,9 @@ def matter_html(matter: Matter, standing: Standing, register: Register, actor: A
     return report_html(matter, standing, [(name, count[name]) for name in names], [], facts)
 
 
-def _fate(item: Recording, produced: Set[tuple[str, str]]) -> str:
+def _fate(item: Recording, produced: Mapping[tuple[str, str], str]) -> str:
     if item.key in produced:
-        return "Produced"
+        return _PRODUCED if produced[item.key] == item.row_sha256 else _EARLIER
     if item.excluded:
         return "Excluded, with a reason"
     return "Not yet produced" if item.media_sha256 else "Without audio, with a reason"

@@ -424,9 +424,14 @@ def test_a_later_production_holds_only_what_changed_and_says_what_it_supersedes(
     before = msgspec.structs.replace(changed, row_sha256="0" * 64)
     register.keep(msgspec.structs.replace(first, recordings=(before, *others)))
     try:
+        told = CliRunner().invoke(app, ["matter", "report", "acme", "--to", str(tmp_path / "now.html")])
+        assert told.exit_code == 0, told.output
         (second,) = produce(night, "acme", tmp_path)
     finally:
         register.keep(first)
+    page = (tmp_path / "now.html").read_text()
+    assert '<td>Produced in an earlier state</td><td class="n">1</td>' in page
+    assert re.search(rf"{len(others)} of \d+ recordings that the selection finds were produced as they are now", page)
     (line,) = index(second.folder)
     assert (second.name, line["recording_id"], line["supersedes"]) == ("VOL002", changed.recording_id, changed.control)
     assert line["control_number"] == f"ACME{len(first.recordings) + 1:06}"
