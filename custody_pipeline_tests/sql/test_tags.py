@@ -6,6 +6,7 @@ import json
 import random
 import unicodedata
 from collections.abc import Callable
+from copy import deepcopy
 from datetime import timedelta
 from itertools import islice
 
@@ -185,6 +186,27 @@ def test_participants_without_an_id_are_told_apart_by_their_purpose(night: Night
     yield
     assert night.row()["custom_data_legal_hold"] == "true"
     assert night.reasons() == {"TAG_CONFLICT", "TAG_TRUNCATED"}
+
+
+@pytest.mark.parametrize("told_by", ["one document", "two documents", "typed attributes"])
+@together
+def test_two_values_that_one_source_tells_of_one_moment_are_a_conflict(night: Night, told_by: str) -> Parts:
+    night.call(agent={**HEALTHY_AGENT, "Legal-Hold": "true"})
+    other = deepcopy(night.details())
+    (leg,) = (leg for leg in other["participants"] if leg["purpose"] == "agent")
+    leg["attributes"]["Legal-Hold"] = "false"
+    if told_by == "one document":
+        night.details()["participants"].append(leg)
+    elif told_by == "two documents":
+        night.rows["conversation_details"].append(other)
+    else:
+        del night.leg()["attributes"]["Legal-Hold"]
+        night.rows["conversation_attributes"] += [
+            {"key_conversation_id": "c1", "attribute_key": "Legal-Hold", "attribute_value": value}
+            for value in ("true", "false")
+        ]
+    yield
+    assert night.gap("TAG_CONFLICT")["tag_keys"] == ["Legal-Hold"]
 
 
 @together

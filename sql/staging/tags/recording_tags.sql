@@ -114,15 +114,23 @@ ordered AS (
         END AS source_rank,
         -- The chosen value of one participant, across all sources.
         p.is_candidate AND row_number() OVER (
-            PARTITION BY p.partition_date, p.conversation_id, p.recording_id, p.participant_id, p.tag_key,
-                -- Participants without an id may be several.
-                CASE WHEN p.participant_id = '' THEN p.purpose END
+            one_participant
             ORDER BY NOT p.is_candidate, p.is_cut, p.is_standing DESC, p.tells_of DESC NULLS LAST, source_rank, p.seen_at DESC,
                 p.tag_value
-        ) = 1 AS is_participants
+        ) = 1 AS is_participants,
+        -- The same, or another value that one source tells of one participant and moment.
+        p.is_candidate AND rank() OVER (
+            one_participant
+            ORDER BY NOT p.is_candidate, p.is_cut, p.is_standing DESC, p.tells_of DESC NULLS LAST, source_rank
+        ) = 1 AS is_told
     FROM placed AS p
     LEFT JOIN staging.participants AS n USING (partition_date, conversation_id, participant_id)
     WHERE p.is_contested
+    WINDOW one_participant AS (
+        PARTITION BY p.partition_date, p.conversation_id, p.recording_id, p.participant_id, p.tag_key,
+            -- Participants without an id may be several.
+            CASE WHEN p.participant_id = '' THEN p.purpose END
+    )
 ),
 
 disagreements AS (
@@ -131,16 +139,16 @@ disagreements AS (
         count(DISTINCT tag_value) AS conflicting_values
     FROM ordered
     WHERE is_mapped AND NOT is_cut AND NOT is_blank(tag_value)
-        AND CASE WHEN source IN ('manifest', 'sidecar') THEN is_current ELSE is_participants END
+        AND CASE WHEN source IN ('manifest', 'sidecar') THEN is_current ELSE is_told END
     GROUP BY partition_date, conversation_id, recording_id, tag_key
 ),
 
 conflicts AS (
-    -- Of an unmapped key, only participants of the same rank can conflict.
+    -- Of an unmapped key, only values of participants of the same rank can conflict.
     SELECT partition_date, conversation_id, recording_id, tag_key, purpose_rank,
         count(DISTINCT coalesce('=' || tag_value, 'null')) AS conflicting_values
     FROM ordered
-    WHERE is_participants AND purpose_rank < 1000 AND NOT is_cut AND participant_id <> ''
+    WHERE is_told AND purpose_rank < 1000 AND NOT is_cut AND participant_id <> ''
     GROUP BY partition_date, conversation_id, recording_id, tag_key, purpose_rank
     HAVING count(DISTINCT coalesce('=' || tag_value, 'null')) > 1
 ),
