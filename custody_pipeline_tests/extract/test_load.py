@@ -380,6 +380,17 @@ def test_a_companion_of_the_contact_trace_tells_of_its_conversation(con: DuckDBP
     ]
 
 
+def test_the_script_of_a_participant_is_that_of_any_medium(con: DuckDBPyConnection, land: Land) -> None:
+    legs = (
+        b'"calls":[{"scriptId":null},{"scriptId":"s1"}]', b'"calls":[],"messages":[{"scriptId":"s2"}]',
+        b'"chats":[{"scriptId":"s3"}],"emails":null', b'"emails":[{"scriptId":"s4"}]',
+        b'"callbacks":[{"scriptId":"s5"}]', b'"calls":[{}]',
+    )  # fmt: skip
+    load(con, [land("conversations", b'{"participants":[{' + b"},{".join(legs) + b"}]}")])
+    (row,) = con.execute("SELECT [p.script_id FOR p IN participants] FROM raw.conversations").fetchall()
+    assert row == (["s1", "s2", "s3", "s4", "s5", None],)
+
+
 def test_typed_attributes_are_a_row_each(con: DuckDBPyConnection, land: Land) -> None:
     record = (
         b'{"results":[{"id":"r","conversationId":"c0","version":3,"dateCreated":"2026-11-02T01:00:00Z",'

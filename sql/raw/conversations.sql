@@ -52,7 +52,12 @@ SELECT
             queue_name := p.queueName,
             start_time := p.startTime,
             end_time := p.endTime,
-            script_id := p.calls[1].scriptId,
+            script_id := list_filter(
+                list_transform(
+                    list_concat(p.calls, p.callbacks, p.chats, p.emails, p.messages), lambda c: c.scriptId
+                ),
+                lambda script: script IS NOT NULL
+            )[1],
             ani := p.ani,
             dnis := p.dnis,
             attributes := CASE
@@ -73,6 +78,8 @@ FROM landing_documents(
         participants STRUCT(
             id VARCHAR, purpose VARCHAR, userId VARCHAR, queueId VARCHAR, queueName VARCHAR, startTime VARCHAR,
             endTime VARCHAR, ani VARCHAR, dnis VARCHAR, "address" VARCHAR, externalContactId VARCHAR, calls STRUCT(scriptId VARCHAR)[],
+            callbacks STRUCT(scriptId VARCHAR)[], chats STRUCT(scriptId VARCHAR)[], emails STRUCT(scriptId VARCHAR)[],
+            messages STRUCT(scriptId VARCHAR)[],
             attributes MAP(VARCHAR, VARCHAR)
         )[]
     )'
