@@ -17,6 +17,7 @@ import yaml
 from dagster import DagsterRun
 from dagster._config import process_config
 from dagster._core.instance.config import dagster_instance_config
+from dagster._utils.tags import TagConcurrencyLimitsCounter
 from dagster_docker import DockerRunLauncher
 from dagster_k8s import K8sRunLauncher
 from dagster_k8s.container_context import K8sContainerContext
@@ -67,9 +68,16 @@ def test_the_instance_of_compose_differs_from_ours_in_its_storage_alone() -> Non
 
 
 def assert_one_run_a_night_and_a_place_beside_rechecks(instance: Mapping[str, Any]) -> None:
-    rechecks, one_night = instance["concurrency"]["runs"]["tag_concurrency_limits"]
-    assert rechecks == {"key": RECHECK_TAG, "limit": instance["concurrency"]["runs"]["max_concurrent_runs"] - 1}
+    runs = instance["concurrency"]["runs"]
+    nights, rechecks, one_night = runs["tag_concurrency_limits"]
+    assert rechecks == {"key": RECHECK_TAG, "limit": nights["limit"] - 1}
     assert one_night == {"key": "dagster/partition", "limit": 1, "value": {"applyLimitPerUniqueValue": True}}
+    # A backfill that has all the places of nights.
+    under_way = [DagsterRun("nightly_custody", tags={"dagster/partition": str(n)}) for n in range(nights["limit"])]
+    counter = TagConcurrencyLimitsCounter(runs["tag_concurrency_limits"], under_way)
+    assert counter.is_blocked(DagsterRun("nightly_custody", tags={"dagster/partition": "another"}))
+    assert not counter.is_blocked(DagsterRun("capture_events")), "tags may vanish before the backfill ends"
+    assert runs["max_concurrent_runs"] >= nights["limit"] + 2, "live capture, and a fixity check of hours"
 
 
 @pytest.mark.parametrize("name", ["dagster.yaml", "deploy/dagster-postgres.yaml"])
