@@ -149,9 +149,10 @@ def _of_matter(settings: Settings, name: str, first: date | None, last: date | N
 
     matter, _, found = standing_of(settings, name)
     keys = [(item.night, item.conversation_id, item.recording_id) for item in found.found.recordings]
-    nights = [night.night for night in found.nights]
+    nights = [night.night for night in found.nights if (first or night.night) <= night.night <= (last or night.night)]
     if not nights:
-        stop(f"the matter {name} selects no night: custody matter show {name}", INCOMPLETE)
+        of_days = " of these days" if first or last else ""
+        stop(f"the matter {name} selects no night{of_days}: custody matter show {name}", INCOMPLETE)
     doubts = (
         (len(found.found.unmatched), "id", "that no collected night has"),
         (found.not_known, "more recording", "that may belong to the matter: no document tells"),

@@ -114,6 +114,15 @@ def test_a_matter_whose_ids_are_in_no_night_is_not_called_complete(night: Publis
     assert "Not on this page: 1 id that no collected night has." in (tmp_path / "report.html").read_text()
 
 
+def test_days_without_a_night_of_the_matter_are_not_called_never_collected(night: Published, tmp_path: Path) -> None:
+    night.matter("one", f"  ids: [{night.rows[0]['recording_id']}]")
+    before = str(NIGHT - timedelta(days=1))
+    command = ["report", "--matter", "one", "--from", before, "--to", before, "--out", str(tmp_path / "page")]
+    told = CliRunner().invoke(app, command)
+    assert (told.exit_code, (tmp_path / "page").exists()) == (2, False)
+    assert "selects no night of these days" in told.output
+
+
 @pytest.mark.parametrize("command", [["report"], ["gaps"], ["run", "--from", str(NIGHT)]])
 def test_a_night_that_has_not_ended_is_no_end(command: list[str]) -> None:
     told = CliRunner().invoke(app, [*command, "--to", "9999-01-01"])
