@@ -108,6 +108,7 @@ def test_gaps_counts_nights_that_failed_or_were_missed_since_the_snapshot(settin
         fail(con, TUESDAY)
     assert unsettled(settings, GapFilter()) == 2
     assert unsettled(settings, GapFilter(last=TUESDAY)) == 1
+    assert unsettled(settings, GapFilter(MONDAY - timedelta(days=9), MONDAY)) == 9  # nobody knows of these nights
 
 
 @pytest.mark.usefixtures("monday")

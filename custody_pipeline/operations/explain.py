@@ -6,7 +6,7 @@ Belongs here: one recording's story and the list of gaps, as data. Does not: pri
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
 
@@ -199,14 +199,17 @@ def of_unknown_tags(settings: Settings, wanted: GapFilter) -> int:
 
 
 def unsettled(settings: Settings, wanted: GapFilter) -> int:
-    """How many of the nights that are asked for failed, are missing or are not established: their gaps may be more."""
-    found: set[date] = set()
+    """How many of the nights that are asked for failed, are missing or are not established: their gaps may be more.
+
+    Between two days, a night that is not known at all counts as missing.
+    """
+    known: dict[date, bool] = {}
     with analyst_database(settings) as con:
         if "completeness" in table_columns(con, "custody.nights"):  # not in a snapshot of an earlier version
-            rows = con.execute(
-                "SELECT partition_date FROM custody.nights "
-                "WHERE completeness <> 'established' OR state IN ('failed', 'missing')"
-            ).fetchall()
-            found = {night for (night,) in rows}
-    found |= nights_not_published(settings)
-    return sum((wanted.first or night) <= night <= (wanted.last or night) for night in found)
+            settled = "completeness = 'established' AND state NOT IN ('failed', 'missing')"
+            known = dict(con.execute(f"SELECT partition_date, {settled} FROM custody.nights").fetchall())
+    known |= dict.fromkeys(nights_not_published(settings), False)
+    first, last = wanted.first, wanted.last
+    days = (last - first).days + 1 if first and last else 0
+    known = {first + timedelta(days=number): False for number in range(days) if first} | known
+    return sum((first or night) <= night <= (last or night) for night, is_settled in known.items() if not is_settled)
