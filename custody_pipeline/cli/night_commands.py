@@ -106,7 +106,8 @@ def _run_nights(first: date, last: date, *, as_json: bool, verbose: bool, profil
             outcome = Outcome(night, "", INCOMPLETE, [line], None)
         outcomes.append(outcome)
         if not as_json:
-            print(night_line(night, outcome.summary, outcome.status), flush=True)  # noqa: T201
+            tell(night_line(night, outcome.summary, outcome.status))
+            sys.stdout.flush()
         for problem in outcome.problems:
             complain(f"{night}: {problem}")
     if as_json:

@@ -35,6 +35,7 @@ from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.io.night_keys import LocalWrapping, NightKeys
 from custody_pipeline.models.mapping_file import MappingError
 from custody_pipeline.operations.endings import ending_of
+from custody_pipeline.operations.summary import NightSummary
 from custody_pipeline.publish.publication import PublishError
 from custody_pipeline.publish.tidy import Tidied
 from custody_pipeline.settings import SettingsError, load_settings
@@ -317,6 +318,18 @@ def test_a_night_that_ends_in_an_error_does_not_stop_the_nights_after_it(
     assert (status, "2026-11-02: the warehouse is in use" in told) == (2, True)
     assert begun == [date(2026, 11, 2), date(2026, 11, 4)]
     assert "night 2026-11-03: its key was forgotten" in told
+
+
+@pytest.mark.usefixtures("place")
+def test_the_line_of_a_night_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_one_night(_: object, night: date, **__: object) -> one_night.Outcome:
+        return one_night.Outcome(night, "run", 0, [], NightSummary(night, recordings=609, gaps=88, revision=1))
+
+    monkeypatch.setattr(one_night, "run_one_night", run_one_night)
+    monkeypatch.setenv("COLUMNS", "40")
+    told = CliRunner().invoke(app, ["run", "--from", "2026-11-02", "--to", "2026-11-03"])
+    assert (told.exit_code, told.stdout.count("609 recordings")) == (0, 2)
+    assert max(map(len, told.stdout.splitlines())) <= 40
 
 
 @pytest.mark.parametrize("command", ["serve-webhook", "simulator", "ui"])
