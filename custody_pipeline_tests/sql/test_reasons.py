@@ -749,6 +749,20 @@ def test_media_of_one_recording_below_two_conversations_are_told(night: Night) -
     assert {gap["detail"] for gap in gaps} == {"the bucket has it below several conversations: c1, c2"}
 
 
+@pytest.mark.parametrize("read", [False, True])
+@together
+def test_a_required_tag_is_called_missing_only_if_the_conversation_was_read(night: Night, read: bool) -> Parts:
+    night.call()
+    night.rows["conversation_details"].clear()
+    night.sidecar().update(has_tags_field=True, tags={"Consent.Recorded": "true"})
+    if read:
+        night.single(agent={"Disposition": "Resolved"})
+    else:
+        night.refuse(403)
+    yield
+    assert night.reasons("r1") == {"REQUIRED_TAG_MISSING" if read else "CONVERSATION_FORBIDDEN"}
+
+
 @together
 def test_a_tag_that_the_job_has_no_more_is_told(night: Night) -> Parts:
     night.call(agent={**HEALTHY_AGENT, **CALLBACK})

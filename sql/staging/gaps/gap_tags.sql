@@ -149,6 +149,8 @@ findings AS (
     FROM recordings AS r
     INNER JOIN mapped AS m USING (partition_date, conversation_id, recording_id)
     WHERE m.required AND m.status IN ('missing', 'no_value') AND r.tags > 0
+        -- A sidecar, a manifest or a capture alone does not show that the tag is nowhere.
+        AND (r.in_details OR r.single_read = 'ok')
     UNION ALL
     SELECT r.partition_date, r.conversation_id, r.recording_id, 'TAG_EMPTY', m.tag_key,
         list_filter([r.details_evidence, r.single_evidence], lambda x: x IS NOT NULL)
