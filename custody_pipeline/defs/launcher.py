@@ -19,6 +19,7 @@ from tempfile import NamedTemporaryFile
 
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from custody_pipeline.settings import Settings, SettingsError, load_settings
 
@@ -86,3 +87,10 @@ class WatchedRunLauncher(DefaultRunLauncher):
             settings = load_settings()
         is_dead = release_if_dead(self._instance, run, settings)
         return CheckRunHealthResult(WorkerStatus.FAILED if is_dead else WorkerStatus.RUNNING)
+
+    def terminate(self, run_id: str) -> bool:
+        """End a run. False for one of `custody run`: Ctrl-C ends it, and it would go on while the page says canceled."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or GRPC_INFO_TAG not in run.tags:
+            return False
+        return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]

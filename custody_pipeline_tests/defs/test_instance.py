@@ -155,6 +155,9 @@ def test_the_daemon_learns_that_the_process_of_a_run_is_gone(tmp_path: Path) -> 
         assert list(locks.iterdir()) == [], "a run that ended leaves no lock"
         killed = instance.add_run(dg.DagsterRun("nightly_custody", status=dg.DagsterRunStatus.STARTED))
         assert health(killed.run_id) == WorkerStatus.RUNNING, "it may run on another machine"
+        assert not instance.run_launcher.terminate(killed.run_id)
+        assert health(killed.run_id) == WorkerStatus.RUNNING
+        assert [run.status for run in instance.get_runs(dg.RunsFilter([killed.run_id]))] == [killed.status]
         (locks / killed.run_id).touch()
         assert health(killed.run_id) == WorkerStatus.FAILED
         (found,) = instance.get_runs(dg.RunsFilter([killed.run_id]))
