@@ -70,9 +70,9 @@ def erase(
     Exit status 2 if a hold prevents it: the request then waits for --resume.
     """
     if resume:
-        if conversations or numbers or tags or forget or yes:
-            raise typer.BadParameter("--resume takes no condition: it continues earlier requests")
-        raise typer.Exit(_resume(as_json=as_json))
+        if conversations or numbers or tags or forget or yes or reason or authority or media:
+            raise typer.BadParameter("--resume takes nothing but --bypass-governance: it continues earlier requests")
+        raise typer.Exit(_resume(bypass_governance, as_json=as_json))
     if forget and (conversations or numbers or tags or media):
         raise typer.BadParameter("--forget-key NIGHT takes no other condition: it concerns the whole night")
     if not (conversations or numbers or tags or forget):
@@ -119,10 +119,10 @@ def _selection(conversations: Path | None, numbers: list[str], tags: list[str]) 
     return Selection(ids=ids, numbers=tuple(numbers), tags=tuple(conditions))
 
 
-def _resume(*, as_json: bool) -> int:
+def _resume(bypass_governance: bool, *, as_json: bool) -> int:
     from custody_pipeline.forgetting.erase import resume
 
-    outcomes = resume(settings_of_environment(), say)
+    outcomes = resume(settings_of_environment(), say, bypass_governance=bypass_governance)
     lines = [line for outcome in outcomes for line in outcome_lines(outcome)]
     rows = [outcome_as_dict(outcome) for outcome in outcomes]
     answer(rows, lines or ["nothing waits and nothing was begun"], as_json=as_json)

@@ -148,8 +148,12 @@ def _find(settings: Settings, client: S3Client, asked: Asked) -> Found:
         return find(con, settings, client, asked, asked.what)
 
 
-def resume(settings: Settings, say: Say) -> list[Outcome]:
-    """Complete begun requests, and try again those that waited for a hold to end. A held request continues to wait."""
+def resume(settings: Settings, say: Say, *, bypass_governance: bool = False) -> list[Outcome]:
+    """Complete begun requests, and try again those that waited for a hold to end. A held request continues to wait.
+
+    Args:
+        bypass_governance: the requests may break GOVERNANCE locks from now on, also if they were made without.
+    """
     outcomes = []
     with _alone(settings):
         client = s3_client(settings)
@@ -159,6 +163,8 @@ def resume(settings: Settings, say: Say) -> list[Outcome]:
             if request.state == "waiting" and request.is_of_policy:
                 drop_request(settings, request)  # of an earlier version
                 continue
+            if bypass_governance:
+                request = _kept(settings, request, bypass_governance=True)
             if request.state == "waiting":
                 with Warehouse(settings).open() as con:
                     again = found_by_key if request.forget_key else found_of

@@ -372,6 +372,14 @@ def test_a_private_key_without_its_certificate_is_refused(
     assert (status, "needs --certificate" in told) == (64, True)
 
 
+@pytest.mark.parametrize("option", [["--yes"], ["--media"], ["--reason", "x"], ["--authority", "x"]])
+def test_options_that_a_resumed_request_would_not_heed_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path, option: list[str]
+) -> None:
+    status, told = ran(capsys, monkeypatch, "erase", "--resume", *option)
+    assert (status, "takes nothing but --bypass-governance" in told) == (64, True)
+
+
 @pytest.mark.parametrize("content", [b'{"id":', b'{"id": "\xff"}', b'{"\xff": 1}', b""])
 @pytest.mark.parametrize(
     ("folder", "command"), [("package-register", ["packages"]), ("erasures", ["erase", "--resume"])]

@@ -19,10 +19,11 @@ from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.extract.gdpr_requests import REQUESTS
 from custody_pipeline.extract.genesys import GenesysClient
+from custody_pipeline.forgetting import erase as erase_module
 from custody_pipeline.forgetting import warehouse_rows
 from custody_pipeline.forgetting.due import apply, plan
 from custody_pipeline.forgetting.erase import ErasureBusyError, HeldError, _alone, erase, look, resume
-from custody_pipeline.forgetting.finder import Asked, NothingToEraseError, holds_of
+from custody_pipeline.forgetting.finder import Asked, Found, NothingToEraseError, holds_of
 from custody_pipeline.forgetting.places import Place, capture_keys
 from custody_pipeline.forgetting.policy import load_policy
 from custody_pipeline.io.s3 import S3Location
@@ -39,7 +40,7 @@ from custody_pipeline.publish.landed import Sources, cuts_by_night
 from custody_pipeline.publish.sealing import signing_verifiers
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.connection import WarehouseBusyError
-from custody_pipeline.warehouse.erasures import keep_request, requests_of
+from custody_pipeline.warehouse.erasures import Request, keep_request, requests_of
 from custody_pipeline_tests.forgetting.conftest import MARKED, NIGHT, Deployment
 from custody_pipeline_tests.forgetting.killed import killed_at, say
 from custody_pipeline_tests.forgetting.traces import SECOND, THIRD, in_bucket, in_home, versions
@@ -244,6 +245,28 @@ def test_a_warehouse_that_is_in_use_is_not_taken_for_another_erasure(
     lock = FileLock(settings.warehouse_path.with_suffix(".lock"))
     with lock, pytest.raises(WarehouseBusyError, match=r"warehouse.duckdb for more than 0.01 s"), _alone(settings):
         warehouse_rows.compact(settings)
+
+
+def test_a_waiting_request_may_break_governance_locks_when_it_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message of the hold names the option, and that the request waits for --resume."""
+    request = Request(
+        "0" * 32, "2026-11-03T00:00:00Z", "x", "r", "a", ("key",), (), (), ("2026-11-02",), state="waiting",
+        forget_key=True,
+    )  # fmt: skip
+
+    def found(*looked: Any) -> Found:
+        return Found(looked[-1], (), () if looked[-1].bypass_governance else ("a GOVERNANCE lock",))
+
+    settings = Settings(home=tmp_path, s3_region="eu-central-1")
+    keep_request(settings, request)
+    monkeypatch.setattr(erase_module, "found_by_key", found)
+    monkeypatch.setattr(erase_module._Erasing, "carry_out", lambda erasing: erase_module.Outcome(erasing.request))
+    (held,) = resume(settings, say)
+    assert held.request.state == "waiting"
+    (begun,) = resume(settings, say, bypass_governance=True)
+    assert (begun.request.state, begun.request.bypass_governance) == ("begun", True)
 
 
 def test_an_erasure_that_is_killed_at_each_step_is_ended_and_never_claims_to_be_whole(
