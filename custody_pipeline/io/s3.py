@@ -127,8 +127,8 @@ def bucket_region(client: S3Client, bucket: str) -> str | None:
         headers = client.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"]
     except ClientError as error:
         headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
-        # Listing may nevertheless be allowed.
-        if error.response.get("Error", {}).get("Code") not in {"403", "AccessDenied"}:
+        # Listing may nevertheless be allowed. A refusal of HEAD has no body: that of the listing names its cause.
+        if error.response.get("Error", {}).get("Code") not in {"400", "403", "AccessDenied"}:
             raise
     return headers.get("x-amz-bucket-region")
 

@@ -367,6 +367,15 @@ def test_a_bucket_that_is_not_there_stops_the_night(collector: NewCollector) -> 
         collect_exports(made)
 
 
+def test_a_token_that_has_expired_is_named(bucket: Any, moto_url: str, collector: NewCollector) -> None:
+    """S3 answers 400, to HEAD without a body ("Error responses" of the Amazon S3 API reference: ExpiredToken)."""
+    with running_proxy(moto_url) as proxy:
+        told = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+        proxy.answer = lambda request: Answer(400, b"" if request.method == "HEAD" else told)
+        with collector(s3_endpoint_url=proxy.url) as made, pytest.raises(BucketUnreachableError, match="ExpiredToken"):
+            collect_exports(made)
+
+
 def test_without_the_api_its_resources_say_so(bucket: Any, con: DuckDBPyConnection, collector: NewCollector) -> None:
     bucket.put_object(Key=f"{HOUR}/conversation_id={C1}/{R1}.opus", Body=b"x")
     with collector() as made:
