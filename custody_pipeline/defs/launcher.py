@@ -89,7 +89,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
         return CheckRunHealthResult(WorkerStatus.FAILED if is_dead else WorkerStatus.RUNNING)
 
     def terminate(self, run_id: str) -> bool:
-        """End a run. False for one of `custody run`: Ctrl-C ends it, and it would go on while the page says canceled."""
+        """End a run. False for one of `custody run`: Ctrl-C ends it, and the page would call it canceled."""
         run = self._instance.get_run_by_id(run_id)
         if run is None or GRPC_INFO_TAG not in run.tags:
             return False
