@@ -151,7 +151,7 @@ class FolderReader:
         if self._root.is_symlink():
             raise TargetError(f"{self._root}: a link; name the folder that it leads to")
         if not self._root.is_dir():
-            raise TargetError(f"{self._root}: no such folder")
+            raise TargetError(f"{self._root}: no such file or folder")
         waiting = [""]
         while waiting:
             folder = waiting.pop()
