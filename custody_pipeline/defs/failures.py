@@ -51,8 +51,9 @@ def noted(checks: dg.AssetChecksDefinition) -> dg.AssetChecksDefinition:
 
 
 def is_whole_night(run: dg.DagsterRun) -> bool:
-    """True for a run that publishes; false if a person materializes some assets, perhaps where nobody may publish."""
-    return not run.asset_selection or CUT in run.asset_selection
+    """True for a run that publishes; false for some assets or checks that a person chose, perhaps without access."""
+    chosen = run.asset_selection or ()
+    return CUT in chosen or not (chosen or run.asset_check_selection)
 
 
 def note_failure(

@@ -19,7 +19,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from moto import mock_aws
 
 from custody_pipeline.definitions import defs
-from custody_pipeline.defs.failures import again_in, failing_step, note_failure
+from custody_pipeline.defs.failures import again_in, failing_step, is_whole_night, note_failure
 from custody_pipeline.defs.instance import open_instance, release_dead_runs, run_night
 from custody_pipeline.defs.resources import Deployment
 from custody_pipeline.load.raw_tables import RAW_TABLES
@@ -83,6 +83,13 @@ def test_a_night_that_is_materialized_from_its_assets_notes_a_failure_and_some_a
             )
     ((_, operator, what, *_),) = exceptions(home)
     assert (operator, what) == ("nightly", "step exports failed")
+
+
+def test_a_check_that_a_person_runs_on_a_page_is_no_night() -> None:
+    """It may fail because S3 does not answer: the published night has not failed."""
+    copies = frozenset({dg.AssetCheckKey(dg.AssetKey(["published", "gaps"]), "copies_as_sealed")})
+    assert not is_whole_night(dg.DagsterRun("__ASSET_JOB", asset_check_selection=copies))
+    assert is_whole_night(dg.DagsterRun("nightly_custody", asset_selection=frozenset()))
 
 
 def test_a_refused_mapping_fails_a_step_once_with_the_message_of_the_command_line(
