@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from custody_pipeline.capture.messages import Delivery, EventQueue, Message, PutOutcome, QueueError, QueueMetrics
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.io.concurrency import batches, sized_batches
+from custody_pipeline.io.objects import error_code
 from custody_pipeline.io.s3 import new_session
 from custody_pipeline.settings import Settings
 
@@ -111,14 +112,25 @@ class SqsQueue:
                 )
 
     def set_aside(self, deliveries: Sequence[Delivery], reason: str) -> None:
-        """Send the messages to the dead-letter queue, then delete them here."""
+        """Send the messages to the dead-letter queue, then delete them here.
+
+        One that is too large there, with its reason, stays here: SQS moves it after `maxReceiveCount` leases.
+        """
+        sent = []
         with _translated():
             url = self._dead_letters()
             for delivery in deliveries:
                 body, attributes = _wire(delivery.body, delivery.received_at)
                 attributes[_REASON] = _string(reason)
-                self._client.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
-            self._delete(self._url, [delivery.receipt for delivery in deliveries])
+                try:
+                    self._client.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
+                except ClientError as error:
+                    if error_code(error) != "InvalidParameterValue":
+                        raise
+                    logger.warning("A message of %d bytes (%s) is no dead letter: %s", len(body), reason, error)
+                else:
+                    sent.append(delivery.receipt)
+            self._delete(self._url, sent)
 
     def retry_dead(self, limit: int | None = None) -> int:
         """Move dead letters back. Each is sent before it is deleted, so that none is lost."""

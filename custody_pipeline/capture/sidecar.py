@@ -40,7 +40,7 @@ class SidecarError(Exception):
 
     def __init__(self, where: S3Location, status: int | None) -> None:
         reason = f"HTTP {status}" if status else "no answer"
-        super().__init__(f"sidecar {where} was not written: {reason}; check s3:PutObject and the clock, then try again")
+        super().__init__(f"sidecar {where} was not written: {reason}; check s3:PutObject, CUSTODY_S3_REGION, the clock")
         self.status = status
 
 

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from custody_pipeline.capture.captured import captures_of
 from custody_pipeline.capture.envelopes import ATTRIBUTES_TOPIC, parse_event
-from custody_pipeline.capture.messages import Message, QueueError
+from custody_pipeline.capture.messages import Delivery, Message, QueueError
 from custody_pipeline.capture.queues import SqsQueue, open_queue, sqs_client
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.capture.worker import CaptureWorker
@@ -277,6 +277,21 @@ def test_a_queue_without_any_region_is_unavailable(monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(QueueError, match="NoRegionError"):
         sqs_client("http://127.0.0.1:4566/000000000000/q")
+
+
+def test_a_message_that_is_too_large_as_a_dead_letter_does_not_hold_up_the_others() -> None:
+    """SQS counts the attributes, and answers InvalidParameterValue (LocalStack, which is compared with AWS)."""
+
+    def send(**asked: Any) -> None:
+        if len(asked["MessageBody"]) > 9:
+            raise ClientError({"Error": {"Code": "InvalidParameterValue"}}, "SendMessage")
+
+    client = Mock(send_message=send)
+    queue = SqsQueue(client, "here", dead_letter_url="dead")
+    bodies = (b"x" * 10, b"{}")
+    queue.set_aside([Delivery(f"r{len(body)}", body, datetime.now(UTC), 1) for body in bodies], "unknown_topic")
+    client.delete_message_batch.assert_called_once_with(QueueUrl="here", Entries=[{"Id": "0", "ReceiptHandle": "r2"}])
+    queue.close()
 
 
 def test_the_dead_letters_of_another_account_are_not_looked_for_in_ours() -> None:
