@@ -238,12 +238,12 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         "TAG_NEVER_SET", _SCRIPTS,
-        "Both the bulk job and the conversation itself were read, and nobody set any tag.",
+        "Both the bulk job and the conversation itself were read, and neither has any tag.",
         "error", "no", "Correct the script or flow: Set Participant Data before the call ends or is transferred.",
     ),
     Reason(
         "REQUIRED_TAG_MISSING", _SCRIPTS,
-        "A required tag is set nowhere, while other tags are.", "error", "no",
+        "No source that was read has a required tag, while they have other tags.", "error", "no",
         "Correct the script or flow so that it sets the tag on every path.",
     ),
     Reason(

@@ -47,7 +47,7 @@ def test_a_page_fits_a_terminal_of_80_columns_and_nothing_of_it_is_cut_off(
         ("catalog", "athena"),
         ("verify", "Usage: custody verify"),
         ("verify", "Verify without us"),
-        ("TAG_NEVER_SET", "nobody set any tag"),
+        ("TAG_NEVER_SET", "neither has any tag"),
         ("file_missing", "a signed cut lists"),
         ("Sidecar", "beside a recording"),
         ("night", "a UTC day"),
