@@ -7,14 +7,16 @@ import sys
 from datetime import UTC, date, datetime, timedelta
 from itertools import permutations, product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 
 from custody_pipeline.alerts.dispatch import NightAlerts
 from custody_pipeline.alerts.night_alerts import night_alerts
 from custody_pipeline.cli import main as command_line
 from custody_pipeline.defs.nightly import nights_to_recheck
+from custody_pipeline.fleet.overview import analyst_database, overview
 from custody_pipeline.io.document_store import FolderStore
 from custody_pipeline.io.night_keys import LocalWrapping, NightKeys
 from custody_pipeline.models.mapping_file import load_mapping
@@ -31,12 +33,13 @@ from custody_pipeline.warehouse import night_states as calendar
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.ledger import Act, Actor, append_acts
 from custody_pipeline.warehouse.night_states import ASKED_AT_ONCE, mark_nights, night_states, unpublished
-from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
+from custody_pipeline.warehouse.snapshot import SnapshotError, snapshot_for_analysts
 from custody_pipeline.warehouse.sql_files import load_models
 from custody_pipeline_tests import ready_warehouse
 
 if TYPE_CHECKING:
-    import duckdb
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 MONDAY = date(2026, 11, 2)
 TUESDAY, WEDNESDAY, THURSDAY = (MONDAY + timedelta(days=number) for number in (1, 2, 3))
@@ -194,6 +197,26 @@ def test_a_failure_is_noted_where_the_models_tables_are_those_of_an_earlier_vers
         assert con.execute(events).fetchall() == []
         model(con, settings, MONDAY)
         assert con.execute(events).fetchall() == [("exception",)]
+
+
+@pytest.mark.usefixtures("monday")
+@pytest.mark.parametrize("opened", [overview, analyst_database])
+def test_a_query_says_that_an_earlier_version_made_the_tables(
+    opened: Callable[[Settings], AbstractContextManager[Any]], settings: Settings
+) -> None:
+    def fails(query: str) -> pytest.ExceptionInfo[Exception]:
+        with pytest.raises((SnapshotError, duckdb.BinderException)) as caught, opened(settings) as con:
+            con.execute(query)
+        return caught
+
+    with Warehouse(settings).open() as con:
+        snapshot_for_analysts(con, settings)
+    assert fails("SELECT tag_kees FROM custody.gaps").errisinstance(duckdb.BinderException)
+    with Warehouse(settings).open() as con:
+        con.execute("ALTER TABLE custody.gaps DROP COLUMN tag_keys")
+        snapshot_for_analysts(con, settings)
+    told = "an earlier version of custody made the tables of this home (no gaps.tag_keys): run its nights again"
+    assert told in str(fails("SELECT tag_keys FROM custody.gaps").value)
 
 
 def test_a_failure_counts_until_the_night_is_published(settings: Settings) -> None:

@@ -37,7 +37,7 @@ from custody_pipeline.warehouse.snapshot import (
     nights_left_out,
     refuse_other_writes,
 )
-from custody_pipeline.warehouse.sql_files import SQL_DIR, query, read_model
+from custody_pipeline.warehouse.sql_files import SQL_DIR, declared_columns, load_models, query, read_model
 from custody_pipeline.warehouse.sql_text import literal, table_columns, transaction
 
 if TYPE_CHECKING:
@@ -57,13 +57,14 @@ def overview(
         if not settings.warehouse_path.exists():
             yield None
             return
-        with Warehouse(settings, lock_timeout=lock_timeout).open(read_only=True) as con:
+        with Warehouse(settings, lock_timeout=lock_timeout).open(read_only=True) as con, _of_this_version(con):
             yield con
         return
     path = refresh(settings)
     with duckdb.connect(str(path), read_only=True, config={"memory_limit": settings.duckdb_memory_limit}) as con:
         reach_s3(con, settings)
-        yield con if table_columns(con, "raw.publications") else None
+        with _of_this_version(con):
+            yield con if table_columns(con, "raw.publications") else None
 
 
 @contextmanager
@@ -72,7 +73,7 @@ def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
     Raises:
         SettingsError: there is no snapshot yet.
-        SnapshotError: it is damaged, or another program wrote to it.
+        SnapshotError: it is damaged, another program wrote to it, or it lacks a column that is asked for.
     """
     if settings.nights_url is not None:
         refresh(settings)
@@ -87,7 +88,8 @@ def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         with duckdb.connect(str(settings.analyst_path), read_only=True, config=limit) as con:
             if settings.nights_url is not None:
                 reach_s3(con, settings)
-            yield con
+            with _of_this_version(con):
+                yield con
     except duckdb.IOException as error:
         raise SnapshotError(
             f"{settings.analyst_path} cannot be read ({str(error).splitlines()[0]}); run a night: that replaces it"
@@ -105,8 +107,30 @@ def every_night(
     """
     left_out = any((first or night) <= night <= (last or night) for night in nights_left_out(settings))
     whole = left_out and settings.nights_url is None
-    with Warehouse(settings).open(read_only=True) if whole else analyst_database(settings) as con:
+    if not whole:
+        with analyst_database(settings) as con:
+            yield con
+        return
+    with Warehouse(settings).open(read_only=True) as con, _of_this_version(con):
         yield con
+
+
+@contextmanager
+def _of_this_version(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Raise SnapshotError if a query fails because an earlier version made a table, without a column of today."""
+    try:
+        yield
+    except duckdb.BinderException as error:
+        tables = tuple(model.name for model in load_models().values() if model.schema == "custody")
+        there = {table: table_columns(con, f"custody.{table}") for table in tables}
+        declared = [(column["table_name"], column["column_name"]) for column in declared_columns(tables)]
+        lacking = [f"{table}.{name}" for table, name in declared if there[str(table)] and name not in there[str(table)]]
+        if not lacking:
+            raise
+        raise SnapshotError(
+            f"an earlier version of custody made the tables of this home (no {lacking[0]}): "
+            "run its nights again, custody run --from … --to …"
+        ) from error
 
 
 def refresh(settings: Settings) -> Path:

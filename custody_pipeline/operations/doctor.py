@@ -164,5 +164,7 @@ def _signing_key(settings: Settings) -> Line:
         return Line(check, "warning", "none is set: the first night makes one that says DEMO", advice)
     found = f"{signer.verifier.name}, sha256:{signer.verifier.fingerprint}"
     if signer.verifier.demo:
+        if has_sealed(settings):
+            advice = "Seal real nights from a new home, with a key of its own: custody key new."
         return Line(check, "warning", found, advice)
     return Line(check, "ok", found)
