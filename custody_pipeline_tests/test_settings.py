@@ -167,3 +167,29 @@ def test_keys_of_nights_are_where_everybody_finds_them(values: dict[str, str], r
         return
     with pytest.raises(ValidationError, match=refused):
         Settings.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("domain", "said"),
+    [
+        ("https://api.mypurecloud.com.au", "expected mypurecloud.com.au"),
+        ("https://mypurecloud.ie", "expected mypurecloud.ie"),
+        ("https://LOGIN.euw2.pure.cloud/", "expected euw2.pure.cloud"),
+        ("https://gateway.example.com?x=1", "base URL"),
+        ("https://gateway.example.com#x", "base URL"),
+        ("https://user:secret@gateway.example.com", "base URL"),
+        ("https://:443", "base URL"),
+        ("https://gateway.example.com:99999", "[Pp]ort"),
+    ],
+)
+def test_an_address_that_is_no_gateways_is_refused(domain: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Settings(genesys_domain=domain, genesys_client_id="i", genesys_client_secret="s")
+
+
+@pytest.mark.parametrize(
+    "domain", ["https://gateway.example.com:8443", "http://[::1]:8080", "https://notmypurecloud.ie"]
+)
+def test_a_gateways_address_is_taken_as_it_is(domain: str) -> None:
+    made = Settings(genesys_domain=domain, genesys_client_id="i", genesys_client_secret="s")
+    assert (made.api_url, made.login_url) == (domain, domain)

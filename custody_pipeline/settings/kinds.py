@@ -134,7 +134,11 @@ def _path(value: Any) -> Any:
 def _genesys_domain(value: str) -> str:
     if "://" in value:
         parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/"):
+        vendor = next((domain for domain in REGIONS if f".{parts.hostname}".endswith(f".{domain}")), None)
+        if vendor:
+            raise ValueError(f"expected {vendor}: the addresses of its login and its API are known")
+        more = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or more:
             raise ValueError("expected a base URL such as https://gateway.example.com")
         return value.rstrip("/")
     if value not in REGIONS:
