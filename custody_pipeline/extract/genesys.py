@@ -24,9 +24,11 @@ import orjson
 import requests
 from requests.adapters import HTTPAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
+from urllib3.exceptions import HTTPError
 
 from custody_pipeline.extract.documents import fields_of, items_of, stands_twice, text_of, value_of
 from custody_pipeline.extract.genesys_errors import (
+    BadAnswer,
     BadRequest,
     Forbidden,
     GenesysError,
@@ -34,6 +36,7 @@ from custody_pipeline.extract.genesys_errors import (
     NoAnswer,
     NotFound,
     NotOffered,
+    PermanentError,
     RateLimited,
     ServerTrouble,
     ShortBody,
@@ -43,7 +46,7 @@ from custody_pipeline.extract.genesys_errors import (
     UnexpectedAnswer,
 )
 from custody_pipeline.extract.rate_limiter import RateLimiter
-from custody_pipeline.io.http import Bearer, Pause, Session, retry_after
+from custody_pipeline.io.http import Bearer, Pause, Session, body_of, retry_after
 from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -62,7 +65,6 @@ MAX_PAGES = 100_000
 MAX_REPEATED_CURSORS = 3
 # Far above any page of the API: an endless body must not fill the machine's memory.
 MAX_BODY_BYTES = 256 * 1024 * 1024
-_CHUNK = 1 << 16
 # Seconds; used if the login's answer does not state the token's lifetime.
 _SHORT_LIFETIME = 300.0
 
@@ -173,6 +175,8 @@ _BY_STATUS: dict[int, type[GenesysError]] = {
     408: ServerTrouble,
     410: NotFound,
     413: TooLarge,
+    421: ServerTrouble,
+    425: ServerTrouble,
     429: RateLimited,
     501: NotOffered,
 }
@@ -386,15 +390,14 @@ class GenesysClient:
                 auth=(self._settings.genesys_client_id, secret.get_secret_value()),
                 data={"grant_type": "client_credentials"},
             )
-        except (BadRequest, Forbidden) as error:
+            granted = answer.object()
+            if not isinstance(granted.get("access_token"), str):
+                raise answer.unexpected("no access_token in the answer")
+        # What was asked for is not at fault, whatever the status. No bytes are kept: they may hold a token.
+        except PermanentError as error:
             raise LoginError(error.request, error.outcome, status=error.status, code=error.code) from error
-        try:
-            granted = answer.json()
-        except UnexpectedAnswer:
-            granted = None
-        if not isinstance(granted, dict) or not isinstance(granted.get("access_token"), str):
-            # The bytes are not kept: they may hold a token under another name, or in another form.
-            raise UnexpectedAnswer(answer.request, "no access_token in the answer", status=answer.status)
+        except BadAnswer as error:
+            raise NoAnswer(error.request, error.outcome, code=error.code, attempts=error.attempts) from error
         lives = granted.get("expires_in")
         lifetime = float(lives) if isinstance(lives, int | float) and lives > 0 else _SHORT_LIFETIME
         logger.debug("Logged in; the token lives %.0f s.", lifetime)
@@ -441,18 +444,19 @@ class GenesysClient:
         request = f"{method} {path}"
         try:
             with session.request(method, url, timeout=TIMEOUT, stream=True, **arguments) as response:
-                body = _body_of(request, response)
-        # The causes hold URLs with query strings, so they are named by their kind only.
-        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
-            raise ShortBody(request, "the body broke off") from None
-        except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+                body = body_of(response, MAX_BODY_BYTES)
+        except EOFError as error:
+            raise ShortBody(request, str(error)) from None
+        # The causes hold URLs with query strings, so they are named by their kind only. OSError: of requests, or a CA
+        # bundle that is missing.
+        except (OSError, HTTPError) as error:
             raise NoAnswer(request, f"no answer ({type(error).__name__})") from None
+        except ValueError as error:
+            correlation_id = _correlation_id(response)
+            raise UnexpectedAnswer(
+                request, str(error), status=response.status_code, correlation_id=correlation_id
+            ) from None
         self._limiter.heed(response.headers)
-        announced = response.headers.get("Content-Length", "")
-        encoded = response.headers.get("Content-Encoding")
-        # urllib3 2 compares lengths itself; requests does not promise it.
-        if announced.isdecimal() and not encoded and int(announced) != len(body):
-            raise ShortBody(request, f"{len(body)} of {announced} bytes", correlation_id=_correlation_id(response))
         if failure := _failure(request, response, body):
             raise failure
         return Answer(request, body, response.status_code, _correlation_id(response))
@@ -466,22 +470,6 @@ class GenesysClient:
             yield session
         finally:
             self._sessions.put(session)
-
-
-def _body_of(request: str, response: requests.Response) -> bytes:
-    """The decoded body, of at most `MAX_BODY_BYTES`."""
-    parts, size = [], 0
-    for chunk in response.iter_content(_CHUNK):
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise UnexpectedAnswer(
-                request,
-                f"the body has more than {MAX_BODY_BYTES:,} bytes",
-                status=response.status_code,
-                correlation_id=_correlation_id(response),
-            )
-        parts.append(chunk)
-    return b"".join(parts)
 
 
 def _failed(state: RetryCallState) -> TransientError:

@@ -11,11 +11,11 @@
     │   ├── UnexpectedAnswer  a redirect, a body that is not JSON, or JSON of another shape
     │   └── JobFailed         an asynchronous job ended FAILED, CANCELLED or EXPIRED, or never ended
     └── TransientError        a later request may succeed; raised after the last attempt
-        ├── NoAnswer          connection refused or lost, timeout
+        ├── NoAnswer          connection refused or lost, timeout, or no token because the login is in trouble
         └── BadAnswer         the API answered, but not the question
             ├── RateLimited   429
-            ├── ServerTrouble 408 and 5xx except 501
-            ├── ShortBody     fewer bytes than Content-Length announced
+            ├── ServerTrouble 408, 421, 425, and 5xx except 501
+            ├── ShortBody     the body broke off
             ├── ShortList     a listing gave fewer items than it states
             └── NotReady      2xx, but not 200: the answer is not there yet, or is only a part
 
@@ -135,17 +135,20 @@ class RateLimited(BadAnswer):
 
 
 class ServerTrouble(BadAnswer):
-    """408, or a 5xx other than 501."""
+    """408, 421 or 425, which RFC 9110 and RFC 8470 allow to ask again, or a 5xx other than 501."""
 
 
 class NoAnswer(TransientError):
-    """No connection, a lost connection, or a timeout."""
+    """No connection, a lost connection, a timeout, or no token because the login is in trouble."""
 
-    advice = "Check the network and CUSTODY_GENESYS_DOMAIN, then run the night again."
+    advice = (
+        "Check the network, CUSTODY_GENESYS_DOMAIN, and HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE if they are set. "
+        "Then run the night again."
+    )
 
 
 class ShortBody(BadAnswer):
-    """The body ended before the length that was announced."""
+    """The body ended before its length or its encoding says."""
 
 
 class ShortList(BadAnswer):

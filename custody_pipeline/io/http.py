@@ -1,11 +1,13 @@
-"""Code that all HTTP clients share: sessions, pauses before a retry, Retry-After, bearer tokens.
+"""Code that all HTTP clients share: sessions, whole bodies, pauses before a retry, Retry-After, bearer tokens.
 
-Belongs here: how long to wait. Does not: which answers are retried, and when to stop (extract/genesys.py,
-alerts/delivery.py).
+Belongs here: how long to wait, and where a body ends. Does not: which answers are retried, and when to stop
+(extract/genesys.py, alerts/delivery.py).
 """
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -13,8 +15,11 @@ import requests
 from requests.auth import AuthBase
 from tenacity import RetryCallState
 from tenacity.wait import wait_base
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from custody_pipeline.io.clock import http_date
+
+_CHUNK = 1 << 16
 
 
 class Pause(wait_base):
@@ -46,12 +51,43 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None if until is None else max(0.0, (until - now).total_seconds())
 
 
+def body_of(response: requests.Response, most: int) -> bytes:
+    """The decoded body of an answer to a `Session`, which was asked for with `stream=True`.
+
+    The decoder is not urllib3's: it takes a compressed body without its end for a whole one.
+
+    Raises:
+        EOFError: the body broke off.
+        TimeoutError: the body stopped.
+        ValueError: it has more than `most` bytes, or an encoding that was not asked for.
+    """
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in {"", "identity", "gzip", "x-gzip"}:
+        raise ValueError("the body has an encoding that was not asked for")
+    source = gzip.GzipFile(fileobj=response.raw) if encoding.endswith("gzip") else response.raw
+    body = bytearray()
+    try:
+        while chunk := source.read(_CHUNK):
+            body += chunk
+            if len(body) > most:
+                raise ValueError(f"the body has more than {most:,} bytes")
+    except ReadTimeoutError:
+        raise TimeoutError from None
+    except (HTTPError, EOFError, gzip.BadGzipFile, zlib.error):
+        raise EOFError("the body broke off") from None
+    return bytes(body)
+
+
 class Session(requests.Session):
-    """A session that follows no redirect.
+    """A session that follows no redirect, and takes bodies plain or with gzip.
 
     With `allow_redirects=False`, requests still prepares the next request: it reads the whole body, however long, and
     raises ValueError for a `Location` that is no address.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers["Accept-Encoding"] = "gzip"
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: no answer leads elsewhere."""

@@ -156,6 +156,18 @@ def test_refused_credentials_stop_the_night(api: Api, collector: Collector) -> N
         collect_details(collector)
 
 
+@pytest.mark.parametrize(("status", "error"), [(404, genesys_errors.LoginError), (503, genesys_errors.NoAnswer)])
+def test_a_login_that_fails_between_two_reads_makes_no_conversation_absent(
+    api: Api, collector: Collector, status: int, error: type[Exception]
+) -> None:
+    api.on("/oauth/token", reply({"access_token": "t", "expires_in": 3600}), Reply(status=status))
+    for number in range(30):
+        api.on(f"/api/v2/conversations/{cid(number)}", Reply(status=401))
+    assert collector.identity is not None
+    with pytest.raises(error, match="POST /oauth/token"):
+        collect_conversations(collector, {cid(number): ["missing"] for number in range(30)})
+
+
 def test_each_single_read_that_fails_is_a_row_and_the_others_land(
     api: Api, con: DuckDBPyConnection, collector: Collector
 ) -> None:

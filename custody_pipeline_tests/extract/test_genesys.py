@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -101,7 +102,7 @@ def test_threads_that_meet_an_expired_token_together_share_one_renewal(api: Api,
     assert api.paths().count("/oauth/token") == 2
 
 
-@pytest.mark.parametrize("status", [400, 401])
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 410, 413, 501])
 def test_wrong_credentials_are_a_login_error_at_once(api: Api, client: GenesysClient, status: int) -> None:
     api.on("/oauth/token", reply({"error": "invalid_client", "description": "client-secret-text"}, status=status))
     with pytest.raises(genesys_errors.LoginError) as caught:
@@ -149,9 +150,16 @@ def test_a_listing_that_repeats_its_page_is_left(api: Api, client: GenesysClient
 @pytest.mark.parametrize("body", [b"access_token=s3cr3t&token_type=bearer", b'{"token": "s3cr3t"}', b""])
 def test_no_bytes_of_a_login_are_kept(api: Api, client: GenesysClient, body: bytes) -> None:
     api.on("/oauth/token", Reply(body))
-    with pytest.raises(genesys_errors.UnexpectedAnswer, match="no access_token") as caught:
+    with pytest.raises(genesys_errors.LoginError) as caught:
         client.get("/api/v2/x")
     assert caught.value.body is None
+
+
+def test_a_login_in_trouble_is_not_an_answer_about_what_was_asked_for(api: Api, client: GenesysClient) -> None:
+    api.on("/oauth/token", Reply(status=503))
+    with pytest.raises(genesys_errors.NoAnswer, match="POST /oauth/token: HTTP 503, 5 attempts") as caught:
+        client.get("/api/v2/x")
+    assert caught.value.status is None
 
 
 @pytest.mark.parametrize("location", ["https://[x/elsewhere", "\xff"])
@@ -161,7 +169,7 @@ def test_a_redirect_to_no_address_is_an_unexpected_answer(api: Api, client: Gene
         client.get("/api/v2/x")
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 421, 425, 429, 500, 502, 503, 504])
 def test_passing_answers_are_retried_with_growing_waits(
     api: Api, client: GenesysClient, clock: Clock, status: int
 ) -> None:
@@ -216,6 +224,47 @@ def test_a_body_that_stays_short_is_an_error_not_a_document(api: Api, client: Ge
     api.on("/api/v2/x", Reply(b'{"ok":1}', announce=9))
     with pytest.raises(genesys_errors.ShortBody):
         client.get("/api/v2/x")
+
+
+ZIPPED = gzip.compress(b'{"ok":1}')
+
+
+@pytest.mark.parametrize("cut", [ZIPPED[:-1], ZIPPED[:-8], ZIPPED[:12], b"{}", ZIPPED[:-8] + bytes(8)])
+def test_a_compressed_body_without_its_end_is_asked_for_again(api: Api, client: GenesysClient, cut: bytes) -> None:
+    headers = {"Content-Encoding": "gzip"}
+    api.on("/api/v2/x", Reply(cut, headers=headers), Reply(ZIPPED, headers=headers))
+    assert client.get("/api/v2/x").body == b'{"ok":1}'
+    assert api.asked[-1].headers["Accept-Encoding"] == "gzip"
+
+
+def test_an_encoding_that_was_not_asked_for_is_no_document(api: Api, client: GenesysClient) -> None:
+    api.on("/api/v2/x", Reply(headers={"Content-Encoding": "br"}))
+    with pytest.raises(genesys_errors.UnexpectedAnswer, match="encoding that was not asked for"):
+        client.get("/api/v2/x")
+
+
+@pytest.mark.parametrize(
+    ("domain", "name", "value"),
+    [
+        ("http://127.0.0.1:1", "http_proxy", "socks5://127.0.0.1:1"),
+        ("http://127.0.0.1:1", "http_proxy", "http://u:s3cr3t@127.0.0.1:99999"),
+        ("https://127.0.0.1:1", "REQUESTS_CA_BUNDLE", "/nowhere"),
+        ("https://gateway..example", "unused", ""),
+    ],
+)
+def test_what_stands_between_is_named(
+    settings: Callable[..., Settings], clock: Clock, monkeypatch: pytest.MonkeyPatch, domain: str, name: str, value: str
+) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv(name, value)
+    between = settings(genesys_domain=domain, genesys_client_id="i", genesys_client_secret="s")
+    with (
+        GenesysClient(between, sleep=clock.sleep, clock=clock) as client,
+        pytest.raises(genesys_errors.NoAnswer, match="REQUESTS_CA_BUNDLE") as caught,
+    ):
+        client.get("/api/v2/x")
+    assert "s3cr3t" not in str(caught.value)
 
 
 def test_no_connection_is_retried_then_named(settings: Callable[..., Settings], clock: Clock, api: Api) -> None:
