@@ -22,7 +22,7 @@ from custody_pipeline.io.night_keys import LocalWrapping, NightKeys
 from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.models.run import refresh_events, run_models
 from custody_pipeline.models.verdict import verdict_of
-from custody_pipeline.operations.explain import GapFilter, unsettled
+from custody_pipeline.operations.explain import GapFilter, gaps, unsettled
 from custody_pipeline.operations.fixity import altered_since_recheck
 from custody_pipeline.operations.night_report import night_report, scope_of_night
 from custody_pipeline.operations.summary import nights
@@ -217,6 +217,18 @@ def test_a_query_says_that_an_earlier_version_made_the_tables(
         snapshot_for_analysts(con, settings)
     told = "an earlier version of custody made the tables of this home (no gaps.tag_keys): run its nights again"
     assert told in str(fails("SELECT tag_keys FROM custody.gaps").value)
+
+
+@pytest.mark.usefixtures("monday")
+def test_gaps_that_an_earlier_version_made_are_not_filtered_by_a_tag_that_they_do_not_name(settings: Settings) -> None:
+    row = "INSERT INTO custody.gaps BY NAME SELECT ?::DATE AS partition_date, 'TAG_NEVER_SET' AS reason, ? AS proofs"
+    with Warehouse(settings).open() as con:
+        con.execute(row, [MONDAY, None])
+        con.execute(row, [TUESDAY, []])
+        snapshot_for_analysts(con, settings)
+    with pytest.raises(SnapshotError, match=f"made the gaps of {MONDAY}, without the tags"):
+        gaps(settings, GapFilter(tag="Legal-Hold"))
+    assert gaps(settings, GapFilter(first=TUESDAY, tag="Legal-Hold"))[1] == []
 
 
 def test_a_failure_counts_until_the_night_is_published(settings: Settings) -> None:

@@ -19,6 +19,7 @@ from custody_pipeline.operations.summary import nights_not_published
 from custody_pipeline.publish.completeness import completeness_of
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.ledger import Act, Actor
+from custody_pipeline.warehouse.snapshot import SnapshotError
 from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import rows_of, table_columns
 
@@ -162,12 +163,14 @@ def gaps(settings: Settings, wanted: GapFilter) -> tuple[list[str], list[dict[st
     Raises:
         NoSuchNightError: a single night was asked for that was never collected, so its gaps are unknown.
         NoSuchTagError: no night has the tag, and the mapping does not name it.
+        SnapshotError: a tag was asked for, and an earlier version made a night's gaps, without their tags.
     """
     with every_night(settings, wanted.first, wanted.last) as con:
         if wanted.first is not None and wanted.first == wanted.last:
             refuse_uncollected(con, wanted.first)
         if wanted.tag is not None:
             _refuse_unknown(con, settings, wanted.tag)
+            _refuse_without_tags(con, wanted)
         answer = con.execute(query("story/gaps"), asdict(wanted))
         names = [column[0] for column in answer.description or []]
         return names, [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
@@ -189,6 +192,20 @@ def _refuse_unknown(con: duckdb.DuckDBPyConnection, settings: Settings, tag: str
         nearest = get_close_matches(tag, sorted(known), 1)
         hint = f"; the nearest is {nearest[0]}" if nearest else ""
         raise NoSuchTagError(f"no night has a tag {tag!r}, and the mapping does not name it{hint}")
+
+
+def _refuse_without_tags(con: duckdb.DuckDBPyConnection, wanted: GapFilter) -> None:
+    """Raise `SnapshotError` for a night whose gaps have neither proofs nor tags: a filter would find none of them."""
+    nights = con.execute(
+        "SELECT partition_date FROM custody.gaps WHERE partition_date BETWEEN coalesce($first, partition_date) "
+        "AND coalesce($last, partition_date) GROUP BY ALL HAVING count(proofs) = 0 ORDER BY ALL",
+        {"first": wanted.first, "last": wanted.last},
+    ).fetchall()
+    if nights:
+        raise SnapshotError(
+            f"an earlier version of custody made the gaps of {', '.join(str(night) for (night,) in nights)}, "
+            "without the tags that they are about: run these nights again"
+        )
 
 
 def of_unknown_tags(settings: Settings, wanted: GapFilter) -> int:
