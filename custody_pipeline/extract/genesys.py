@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase, HTTPBasicAuth
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from urllib3.exceptions import HTTPError
 
@@ -364,12 +365,19 @@ class GenesysClient:
         if "data" in arguments:
             arguments["headers"] = {"Content-Type": "application/json"}
         token = self._current_token()
+
+        def bearer() -> Bearer:
+            # A token may expire while a request waits to be sent again.
+            nonlocal token
+            token = self._current_token(not_older_than=token.generation)
+            return Bearer(token.value)
+
         try:
-            return self._persist(method, url, path, auth=Bearer(token.value), **arguments)
+            return self._persist(method, url, path, bearer, **arguments)
         except LoginError:
             # The token expired early or was revoked. Each request gets one new token, which all waiting threads share.
             token = self._current_token(not_older_than=token.generation + 1)
-            return self._persist(method, url, path, auth=Bearer(token.value), **arguments)
+            return self._persist(method, url, path, bearer, **arguments)
 
     def _current_token(self, not_older_than: int = 0) -> _Token:
         with self._login_lock:
@@ -387,7 +395,7 @@ class GenesysClient:
                 "POST",
                 f"{self._settings.login_url}/oauth/token",
                 "/oauth/token",
-                auth=(self._settings.genesys_client_id, secret.get_secret_value()),
+                lambda: HTTPBasicAuth(str(self._settings.genesys_client_id), secret.get_secret_value()),
                 data={"grant_type": "client_credentials"},
             )
             granted = answer.object()
@@ -405,10 +413,11 @@ class GenesysClient:
 
     # Not urllib3's Retry: it does not wait for our shared rate limiter, does not pause other threads on a 429, counts
     # nothing, cannot be given a clock, and does not see a body that breaks off after the headers.
-    def _persist(self, method: str, url: str, path: str, **arguments: Any) -> Answer:
+    def _persist(self, method: str, url: str, path: str, auth: Callable[[], AuthBase], **arguments: Any) -> Answer:
         throttled = 0
 
         def ask() -> Answer:
+            arguments["auth"] = auth()  # before a place is taken: a login needs one itself
             with self._session() as session:
                 self._limiter.acquire()
                 self.counters.count(retry=retrying.statistics["attempt_number"] > 1)

@@ -72,6 +72,13 @@ def test_renews_the_token_before_it_expires(api: Api, client: GenesysClient, clo
     assert tokens(api) == ["Bearer token-1", "Bearer token-1", "Bearer token-2"]
 
 
+def test_a_token_that_expires_while_a_request_waits_is_renewed(api: Api, client: GenesysClient) -> None:
+    api.expires_in = 300
+    api.on("/api/v2/x", *[Reply(status=429, headers={"Retry-After": "180"})] * 3, Reply())
+    client.get("/api/v2/x")
+    assert tokens(api) == ["Bearer token-1"] * 2 + ["Bearer token-2"] * 2
+
+
 def test_a_401_in_mid_run_is_answered_by_one_new_token(api: Api, client: GenesysClient) -> None:
     api.on("/api/v2/x", Reply(), Reply(status=401), Reply(b'{"ok":1}'))
     client.get("/api/v2/x")
