@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Set
 from datetime import datetime
 from functools import partial
-from http.client import FORBIDDEN, NOT_IMPLEMENTED, OK
+from http.client import FORBIDDEN, NOT_IMPLEMENTED
 from typing import Any
 
 from custody_pipeline.extract.collector import Collector, Load
@@ -24,7 +24,6 @@ from custody_pipeline.extract.genesys_errors import (
     JobFailed,
     NoAnswer,
     NotFound,
-    NotReady,
 )
 from custody_pipeline.extract.receipts import FetchFailure, Landing
 from custody_pipeline.io.clock import utc
@@ -183,10 +182,7 @@ def read_singly(
         if not is_conversation_id(conversation_id):
             return None
         try:
-            answer = client.get(path_of(conversation_id))
-            if answer.status != OK:
-                return NotReady(answer.request, f"HTTP {answer.status}", status=answer.status)
-            return answer
+            return client.whole(path_of(conversation_id))
         except FAILED as error:
             return error
 

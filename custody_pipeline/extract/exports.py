@@ -147,7 +147,7 @@ def _collect_jobs(collector: Collector) -> list[Landing]:
             for job_id in _jobs_of_the_night(collector, jobs):
                 path = f"{JOBS}/{job_id}"
                 try:
-                    answer = client.get(path)
+                    answer = client.whole(path)
                 except FAILED as error:
                     jobs.fail(job_id, error)
                     jobs.incomplete = True
@@ -217,7 +217,7 @@ def _collect_manifests(collector: Collector) -> Landing:
                 continue
             path = f"/api/v2/recordings/recordingexports/{export_id}"
             try:
-                answer = client.get(path, includeMetadata=True)
+                answer = client.whole(path, includeMetadata=True)
             except FAILED as error:
                 load.fail(export_id, error)
             else:

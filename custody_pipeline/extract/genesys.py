@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import OK
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -37,6 +38,7 @@ from custody_pipeline.extract.genesys_errors import (
     NoAnswer,
     NotFound,
     NotOffered,
+    NotReady,
     PermanentError,
     RateLimited,
     ServerTrouble,
@@ -259,6 +261,13 @@ class GenesysClient:
         query = {name: str(value).lower() if isinstance(value, bool) else value for name, value in params.items()}
         return self._api("GET", path, params=query)
 
+    def whole(self, path: str, **params: str | int | bool) -> Answer:
+        """As `get`. Raises `NotReady` for a 2xx other than 200: the answer is not there yet, or is only a part."""
+        answer = self.get(path, **params)
+        if answer.status != OK:
+            raise NotReady(answer.request, f"HTTP {answer.status}", status=answer.status)
+        return answer
+
     def post(self, path: str, body: object) -> Answer:
         """POST `body` as JSON. Retried like a GET: a second query, job or trigger does no harm."""
         return self._api("POST", path, data=orjson.dumps(body))
@@ -284,7 +293,7 @@ class GenesysClient:
         asked: collections.Counter[frozenset[tuple[str, object]]] = collections.Counter()
         query: dict[str, str | int | bool] = params
         for number in range(1, MAX_PAGES + 1):
-            answer = self.get(path, **query)
+            answer = self.whole(path, **query)
             if fields_of(answer.body) is None:
                 raise answer.unexpected("unexpected shape: the page is not a JSON object")
             yield answer
@@ -351,12 +360,7 @@ class GenesysClient:
             found = holder.get(field) if isinstance(holder, dict) else None
             return found if isinstance(found, str) else None
 
-        return Identity(
-            named("organization", "id"),
-            named("organization", "name"),
-            named("OAuthClient", "id"),
-            named("OAuthClient", "name"),
-        )
+        return Identity(*(named(part, field) for part in ("organization", "OAuthClient") for field in ("id", "name")))
 
     def _api(self, method: str, path: str, **arguments: Any) -> Answer:
         if not path.startswith("/api/"):
@@ -461,10 +465,8 @@ class GenesysClient:
         except (OSError, HTTPError) as error:
             raise NoAnswer(request, f"no answer ({type(error).__name__})") from None
         except ValueError as error:
-            correlation_id = _correlation_id(response)
-            raise UnexpectedAnswer(
-                request, str(error), status=response.status_code, correlation_id=correlation_id
-            ) from None
+            status, correlation_id = response.status_code, _correlation_id(response)
+            raise UnexpectedAnswer(request, str(error), status=status, correlation_id=correlation_id) from None
         self._limiter.heed(response.headers)
         if failure := _failure(request, response, body):
             raise failure

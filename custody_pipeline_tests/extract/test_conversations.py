@@ -141,6 +141,14 @@ def test_a_cursor_without_an_end_is_bounded(api: Api, collector: Collector) -> N
     assert collect_details(collector)[0].state == "partial"
 
 
+@pytest.mark.parametrize("status", [202, 203, 206])
+def test_a_page_that_is_not_there_yet_is_no_empty_page(api: Api, collector: Collector, status: int) -> None:
+    first = reply({"conversations": [conversation(1)], "cursor": "a"})
+    api.on(RESULTS, first, reply({"conversations": []}, status=status))
+    (landing,) = collect_details(collector)
+    assert (landing.state, landing.documents, landing.failures[0].http_status) == ("partial", 1, status)
+
+
 def test_a_listing_of_empty_pages_without_an_end_is_bounded(
     api: Api, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
