@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -168,13 +169,23 @@ def test_no_clock_decides_which_load_of_the_cuts_is_the_newest(monkeypatch: pyte
     ]  # fmt: skip
 
 
-def test_a_rebuild_says_which_tables_differ_from_what_is_published(ran: Ran) -> None:
+def test_a_rebuild_says_which_tables_differ_from_what_is_published(ran: Ran, tmp_path: Path) -> None:
     reader = S3Reader(s3_client(ran.settings), S3Location.parse("s3://dataset/prod"))
     (cut,) = cuts_by_night(reader, public_keys(ran.settings, []))[DAY]
+
+    def read(path: str) -> Path:
+        copy = tmp_path / Path(path).name
+        with copy.open("wb") as file, reader.open(f"{cut.cut.prefix}{path}") as stream:
+            shutil.copyfileobj(stream, file)
+        return copy
+
     with ran.night.warehouse.open() as con:
-        assert differing_tables(con, DAY, cut.cut) == ()
-        con.execute("BEGIN; UPDATE custody.custom_data SET tag_value = 'altered'")
-        assert differing_tables(con, DAY, cut.cut) == ("custom_data",)
+        assert differing_tables(con, DAY, cut.cut, read) == ()
+        con.execute("BEGIN; COMMENT ON COLUMN custody.custom_data.tag_value IS 'in the words of another version'")
+        assert differing_tables(con, DAY, cut.cut, read) == ()
+        assert (tmp_path / "custom_data.parquet").exists(), "the bytes differed"
+        con.execute("UPDATE custody.custom_data SET tag_value = 'altered'")
+        assert differing_tables(con, DAY, cut.cut, read) == ("custom_data",)
         con.execute("ROLLBACK")
 
 
