@@ -129,7 +129,7 @@ def test_expected_is_present_plus_explained_to_the_last_recording(home: Home) ->
     assert summary["unexplained"] == 0
     assert summary["completeness"] == "not_established"
     assert summary["not_whole"]["conversation_details"] == "partial"
-    # The roles do not cover a division. The job may have the tags of a refused conversation, which were set again later.
+    # The roles do not cover a division. The job may have tags of a refused conversation that were set again later.
     assert {"divisions"} <= summary["not_whole"].keys() <= {"conversation_details", "conversations", "divisions"}
 
 
