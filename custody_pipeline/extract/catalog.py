@@ -8,7 +8,7 @@ from __future__ import annotations
 from custody_pipeline.extract.collector import Collector, Load
 from custody_pipeline.extract.divisions import DIVISIONS, not_covered
 from custody_pipeline.extract.documents import id_of, text_of
-from custody_pipeline.extract.genesys_errors import ANSWERED, Forbidden, NotFound
+from custody_pipeline.extract.genesys_errors import ANSWERED, Forbidden, NotFound, PermanentError
 from custody_pipeline.extract.receipts import Landing
 
 LISTINGS = {
@@ -62,7 +62,15 @@ def collect_listing(collector: Collector, resource: str, path: str) -> Landing:
 
 def _tell_not_covered(collector: Collector, load: Load, names: dict[str, str | None]) -> None:
     left_out = collector.settings.left_out_divisions
-    missing, on_purpose = not_covered(collector.require_client(), names, left_out) if names else ([], [])
+    try:
+        missing, on_purpose = not_covered(collector.require_client(), names, left_out or ()) if names else ([], [])
+    except PermanentError as error:
+        # The vendor may tell it of users alone. Then only a person can say it, in the settings.
+        load.fail(DIVISIONS, error)
+        load.incomplete = left_out is None
+        said = "" if left_out is None else f"; by the settings, left out on purpose: {', '.join(left_out) or 'none'}"
+        load.landing.detail = f"the vendor does not tell which divisions the client's roles cover{said}"
+        return
     load.incomplete = bool(missing)
     told = (("the client's roles do not cover", missing), ("left out on purpose", on_purpose))
     load.landing.detail = "; ".join(f"{what}: {', '.join(which)}" for what, which in told if which) or None

@@ -5,7 +5,7 @@ Belongs here: requests to Genesys Cloud that change nothing. Does not: the bucke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from custody_pipeline.extract.divisions import DIVISIONS, not_covered
@@ -81,7 +81,7 @@ def _list_of_recordings(client: GenesysClient, pages: int) -> Line:
     return Line(check, "ok", "takes a threshold of 0 days: a recheck establishes a night after one day")
 
 
-def _divisions(client: GenesysClient, left_out: Iterable[str]) -> Line:
+def _divisions(client: GenesysClient, left_out: tuple[str, ...] | None) -> Line:
     """Whether the client's roles cover every division: the vendor's lists leave out what they do not cover."""
     check, advice = "divisions", "Give the client's role every division whose calls must be produced."
     try:
@@ -94,9 +94,12 @@ def _divisions(client: GenesysClient, left_out: Iterable[str]) -> Line:
         return Line(check, "warning", str(error), "Grant authorization:division:view to see which divisions count.")
     told = ", ".join(str(name) for name in list(names.values())[:8])
     try:
-        missing, on_purpose = not_covered(client, names, left_out)
+        missing, on_purpose = not_covered(client, names, left_out or ())
     except GenesysError as error:
-        return Line(check, "warning", f"{len(names)}: {told}. Which of them count is not known: {error.told}", advice)
+        found = f"{len(names)}: {told}. Which of them count is not known: {error.told}"
+        if left_out is None:
+            advice = f"{advice} Then say in CUSTODY_LEFT_OUT_DIVISIONS which are left out ([]: none)."
+        return Line(check, "warning", found, advice)
     if missing or not names:
         found = f"the client's roles do not cover: {', '.join(missing) or 'any'}"
         return Line(check, "warning", found, f"{advice} Or name it in CUSTODY_LEFT_OUT_DIVISIONS.")

@@ -116,10 +116,10 @@ class Nights(BaseModel):
         "for several workers: place of each night's warehouse between runs; default: one warehouse in `$CUSTODY_HOME`",
         example="s3://acme-custody-nights",
     )
-    left_out_divisions: Names = setting(
-        (),
-        "JSON list of divisions, by name or id, that are not collected on purpose; if the client's roles do not cover "
-        "another one, no night is established",
+    left_out_divisions: Names | None = setting(
+        None,
+        "JSON list of divisions, by name or id, that are not collected on purpose, `[]` if none is; if the client's "
+        "roles do not cover another one, no night is established",
         example='["Training"]',
     )
     manifest_source: ManifestSource = setting("bucket", "source of the list of exported recordings")

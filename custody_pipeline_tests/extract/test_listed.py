@@ -216,14 +216,18 @@ def test_the_doctor_names_the_divisions_that_the_clients_roles_do_not_cover(
         ),
         ([reply({"entities": TWO[:1], "total": 1})], ("CLAIMS",), "complete", "left out on purpose: Claims"),
         ([reply({"entities": [], "total": 0})], ("d2",), "partial", "cover: Home; left out on purpose: Claims"),
-        ([NO_USER], (), "partial", None),
+        # The vendor speaks of the current user, and the token of client credentials has none.
+        ([NO_USER], None, "partial", "the vendor does not tell which divisions the client's roles cover"),
+        ([NO_USER], (), "complete", "by the settings, left out on purpose: none"),
+        ([NO_USER], ("Claims", "Home"), "complete", "by the settings, left out on purpose: Claims, Home"),
+        ([reply({}, status=503)], (), "partial", None),
     ],
 )
 def test_a_night_whose_divisions_the_clients_roles_do_not_cover_is_not_established(
     api: Api,
     api_settings: Callable[..., Settings],
     permitted: list[Reply],
-    left_out: tuple[str, ...],
+    left_out: tuple[str, ...] | None,
     state: str,
     detail: str | None,
 ) -> None:
