@@ -345,11 +345,16 @@ def _accesses(con: duckdb.DuckDBPyConnection) -> tuple[tuple[Access, ...], dict[
 
 
 def _gaps(con: duckdb.DuckDBPyConnection) -> tuple[Gap, ...]:
-    rows = con.execute(query("matters/gaps"), {"now": utc_now(), "of_audio": OF_AUDIO}).fetchall()
-    return tuple(Gap(*row) for row in rows)
+    return tuple(Gap(*row) for row in _of_asked(con, query("matters/gaps"), now=utc_now()))
 
 
 def _of_each(con: duckdb.DuckDBPyConnection, sql: str) -> dict[tuple[str, str], Any]:
     """The answer of a query about the absence of audio."""
-    rows = con.execute(sql, {"of_audio": OF_AUDIO}).fetchall()
-    return {(conversation, recording): value for conversation, recording, value in rows}
+    return {(conversation, recording): value for conversation, recording, value in _of_asked(con, sql)}
+
+
+def _of_asked(con: duckdb.DuckDBPyConnection, sql: str, **bound: Any) -> list[tuple[Any, ...]]:
+    """The answer of a query about the gaps of the recordings that were asked about."""
+    ((first, last),) = con.execute("SELECT min(n), max(n) FROM asked").fetchall()
+    gaps = f"night_gaps AS ({query('report/gaps')}), asked_gaps AS ({query('matters/asked_gaps')})"
+    return con.execute(f"WITH {gaps} {sql}", bound | {"of_audio": OF_AUDIO, "first": first, "last": last}).fetchall()

@@ -15,6 +15,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from custody_pipeline.distribution import PACKAGE_DIR
+from custody_pipeline.evidence.cut.manifest import pointer_path
 from custody_pipeline.evidence.reader import TargetError
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.concurrency import in_order
@@ -22,7 +23,7 @@ from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import why_unreadable
 from custody_pipeline.pages import render
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.current_copies import PointerError, pointer_path, read_pointer
+from custody_pipeline.publish.current_copies import PointerError, read_pointer
 from custody_pipeline.settings import Settings, SettingsError
 from custody_pipeline.warehouse.night_states import DUE_AFTER
 
@@ -107,7 +108,7 @@ def _row(settings: Settings, organisation: Organisation, days: list[date]) -> Ro
 
 def _nights(reader: S3Reader, there: set[str], days: list[date]) -> Iterator[PublishedNight]:
     for day in days:
-        path = pointer_path(day)
+        path = pointer_path(day.isoformat())
         if path not in there:
             yield PublishedNight(day, "missing", None)
             continue

@@ -20,7 +20,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import orjson
 
-from custody_pipeline.evidence.cut.manifest import CUT_JSON, REPORT, Completeness, Cut, CutError, CutFile, Revision
+from custody_pipeline.evidence.cut.manifest import (
+    CUT_JSON,
+    REPORT,
+    Completeness,
+    Cut,
+    CutError,
+    CutFile,
+    Revision,
+    pointer_path,
+)
 from custody_pipeline.evidence.cut.workbook import WORKBOOK
 from custody_pipeline.evidence.reader import POINTER_BYTES, TooLargeError, read
 from custody_pipeline.evidence.verify.copies import TOPS
@@ -105,11 +114,6 @@ class Pointer(msgspec.Struct):
     files: tuple[NamedFile, ...] = ()
 
 
-def pointer_path(night: date) -> str:
-    """The path of a night's pointer below the published prefix."""
-    return f"current/date={night}.json"
-
-
 def read_pointer(reader: S3Reader, path: str) -> Pointer:
     """A pointer, whose night is the one in its name.
 
@@ -119,7 +123,7 @@ def read_pointer(reader: S3Reader, path: str) -> Pointer:
     """
     try:
         pointer = msgspec.json.decode(read(reader, path, POINTER_BYTES), type=Pointer)
-        if path != pointer_path(pointer.night):
+        if path != pointer_path(pointer.night.isoformat()):
             raise ValueError(f"it is of {pointer.night}")
     except (ValueError, RecursionError, TooLargeError) as error:
         what = f"{reader.name}/{path} is no pointer to a night ({error})"
@@ -189,7 +193,7 @@ def switch(client: S3Client, place: S3Location, publication: Publication, *, onl
     if publication.revision > 1 and not only_damaged:
         _remove_other_pages(client, place, publication)
     pointer = _pointer(publication)
-    at = place / pointer_path(publication.night)
+    at = place / pointer_path(publication.night.isoformat())
     there = head(client, at) if only_damaged else None
     if there is None or digest(client, there) != hashlib.sha256(pointer).hexdigest():
         put_bytes(client, pointer, at, ContentType="application/json")

@@ -24,7 +24,7 @@ from custody_pipeline.evidence.verify.copies import copies_of_tables
 from custody_pipeline.io.objects import digest, head
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish.bucket_reader import S3Reader
-from custody_pipeline.publish.current_copies import pointer_path, read_pointer
+from custody_pipeline.publish.current_copies import read_pointer
 from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def read_sealed(settings: Settings, night: date) -> Sealed:
         TargetError: S3 cannot be read.
     """
     reader = S3Reader(s3_client(settings), S3Location.parse(settings.require("publish_url")))
-    prefix = cuts.cut_prefix(night.isoformat(), read_pointer(reader, pointer_path(night)).revision)
+    prefix = cuts.cut_prefix(night.isoformat(), read_pointer(reader, cuts.pointer_path(night.isoformat())).revision)
     data = read(reader, prefix + cuts.CUT_JSON, MANIFEST_BYTES)
     signature = read(reader, prefix + cuts.SIGNATURE, NOTE_BYTES)
     keys = tuple(Verifier.parse(key) for key in cuts.decode_cut(data).keys)

@@ -96,10 +96,12 @@ def test_a_recording_that_an_export_left_out_is_not_called_nothing_lost() -> Non
         con.execute("CREATE SCHEMA custody; CREATE TABLE asked (n DATE, c VARCHAR, r VARCHAR, has_audio BOOLEAN)")
         con.execute(
             "CREATE TABLE custody.chain_of_custody "
-            "(partition_date DATE, conversation_id VARCHAR, recording_id VARCHAR, gap_reasons VARCHAR[])"
+            "(partition_date DATE, conversation_id VARCHAR, recording_id VARCHAR, gap_reasons VARCHAR[], "
+            "queue_names VARCHAR[], script_id VARCHAR, script_version VARCHAR)"
         )
         con.execute(
-            f"CREATE TABLE custody.gaps AS SELECT reason, {columns}, DATE '2026-11-02' AS partition_date "
+            f"CREATE TABLE custody.gaps AS SELECT reason, {columns}, DATE '2026-11-02' AS partition_date, "
+            "[]::VARCHAR[] AS queue_names, '' AS script_id, '' AS script_version "
             "FROM (VALUES ('EXPORT_EXCLUDED_SENSITIVE', 'a'), ('UNMAPPED_TAG', 'a'), ('UNMAPPED_TAG', 'b')) "
             "t(reason, recording_id), (SELECT 'info' AS severity, '' AS sentence, '' AS next_action, "
             "'yes' AS recoverable, NULL::TIMESTAMP AS recoverable_until, 'c' AS conversation_id)"

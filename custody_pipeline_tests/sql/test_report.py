@@ -9,9 +9,8 @@ from datetime import timedelta
 import pytest
 
 from custody_pipeline.cli.gaps_page import print_gaps
-from custody_pipeline.io.clock import utc_now
+from custody_pipeline.matters import standing
 from custody_pipeline.models.mapping_file import load_mapping
-from custody_pipeline.models.reasons import OF_AUDIO
 from custody_pipeline.operations.night_report import Scope, night_report, scope_of_night, write_report
 from custody_pipeline.operations.summary import night_summary
 from custody_pipeline.settings import Settings
@@ -71,10 +70,11 @@ def test_each_recording_of_a_source_that_failed_as_a_whole_is_counted(night: Nig
     assert [gap["reason"] for gap in of_one] == ["OBJECT_UNREADABLE"]
     night.con.execute("CREATE OR REPLACE TEMP TABLE asked (n DATE, c VARCHAR, r VARCHAR, has_audio BOOLEAN)")
     night.con.executemany("INSERT INTO asked VALUES (?, ?, ?, false)", [(NIGHT, f"c{n}", f"r{n}") for n in (1, 2)])
-    of_matter = rows_of(night.con, query("matters/gaps"), {"now": utc_now(), "of_audio": OF_AUDIO})
-    assert [(gap["reason"], gap["recordings"], gap["recoverable"]) for gap in of_matter] == [
-        ("OBJECT_UNREADABLE", 2, 2)
-    ]
+    of_matter = standing._gaps(night.con)
+    assert [(gap.reason, gap.recordings, gap.recoverable) for gap in of_matter] == [("OBJECT_UNREADABLE", 2, 2)]
+    proofs = standing._of_each(night.con, query("matters/proofs"))
+    assert proofs.keys() == {("c1", "r1"), ("c2", "r2")}
+    assert all(proofs.values())
     summary = night_summary(night.con, NIGHT)
     assert summary is not None
     assert [(row["reason"], row["recordings"]) for row in summary.reasons] == [("OBJECT_UNREADABLE", 3)]

@@ -3,9 +3,9 @@
 -- saw.
 --
 -- `$required_tags` is JSON: a list of {"names", "queues", "flows", "scripts"}, each a list of texts. A required tag is
--- present if any participant has a value, not blanks alone, under any of its names. The tag applies to conversations that touched one of its queues,
--- flows or scripts (by name or id), or to all conversations if the three lists are empty. With `$read_all`, every
--- conversation that has a recording is read.
+-- present if any participant has a value, not blanks alone, under any of its names. The tag applies to conversations that
+-- touched one of its queues, flows or scripts (by name or id), or to all conversations if the three lists are empty. With
+-- `$read_all`, every conversation that has a recording is read.
 --
 -- grain: conversation_id
 -- column conversation_id: conversation to read

@@ -281,6 +281,11 @@ def cut_prefix(night: str, revision: int) -> str:
     return f"cuts/date={night}/r{revision:04d}/"
 
 
+def pointer_path(night: str) -> str:
+    """`current/date=2026-11-02.json`, which names the night's newest revision. It is not signed."""
+    return f"current/date={night}.json"
+
+
 def is_safe_path(path: str) -> bool:
     """True for a relative path without `..`, backslashes, control characters or empty parts."""
     return bool(_PATH.fullmatch(path)) and not {".", ".."} & set(path.split("/"))

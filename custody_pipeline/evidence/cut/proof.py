@@ -280,7 +280,7 @@ class Prover:
         The pointer is not signed. It tells a loss, and not a removal by somebody who removes the pointer too.
         """
         try:
-            revision = orjson.loads(read(self._reader, f"current/date={cut.night}.json", POINTER_BYTES))["revision"]
+            revision = orjson.loads(read(self._reader, cuts.pointer_path(cut.night), POINTER_BYTES))["revision"]
             later = revision > cut.revision and cuts.cut_prefix(cut.night, revision) + cuts.CUT_JSON
         except (OSError, TargetError, TooLargeError, ValueError, TypeError, KeyError):
             return

@@ -61,7 +61,7 @@ def check_copies(context: Context, other: Mapping[str, Entry], known: Sequence[C
     newest = {night: item for night, item in newest.items() if f"date={night}" not in unknown}
     expected = {path: file for item in newest.values() for path, file in copies(item.cut).items()}
     unread = {path for item in newest.values() if item.prefix in report.not_read for path in copies(item.cut)}
-    pointers = {f"current/date={night}.json": item for night, item in newest.items()}
+    pointers = {cuts.pointer_path(night): item for night, item in newest.items()}
     present = {
         path: entry
         for path, entry in other.items()
