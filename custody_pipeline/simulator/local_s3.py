@@ -208,7 +208,7 @@ class LocalS3:
         return int(started.stdout)
 
     def _wait_until_ready(self, endpoint: S3Endpoint, pid: int) -> bool:
-        """True once a bucket can be written to; False when the server ended or the time is over."""
+        """True once an object can be written and read; False when the server ended or the time is over."""
         bucket, probe = "ready", endpoint.client(attempts=1)
         deadline = time.monotonic() + READY_WITHIN_SECONDS
         port = int(endpoint.url.rsplit(":", 1)[1])
@@ -218,8 +218,10 @@ class LocalS3:
                     if not _is_free(port):
                         if bucket not in {found["Name"] for found in probe.list_buckets()["Buckets"]}:
                             probe.create_bucket(Bucket=bucket)
-                        probe.put_object(Bucket=bucket, Key="probe", Body=b"")
-                        return True
+                        # Only an object that has bytes needs the volumes, which the server finds last.
+                        probe.put_object(Bucket=bucket, Key="probe", Body=b"ready")
+                        if probe.get_object(Bucket=bucket, Key="probe")["Body"].read() == b"ready":
+                            return True
                 except (BotoCoreError, ClientError):
                     pass  # parts of the server are still starting
                 time.sleep(0.02)
