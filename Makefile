@@ -52,9 +52,8 @@ ui: $(VENV)/installed
 	@echo "==> Dagster on http://127.0.0.1:3000 (Ctrl-C stops it and everything it started)"
 	@$(BIN)/custody ui
 
-# Two processes a core, as whole nights wait for servers and disks. The tests of a file share what they start. Compiled
-# modules are kept, as tests start many processes.
-PYTEST_OPTIONS ?= --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# The tests of a file share what they start. Compiled modules are kept, as tests start many processes.
+PYTEST_OPTIONS ?= --numprocesses auto --dist loadfile --no-loadscope-reorder
 test: $(VENV)/installed-dev
 	@echo "==> Tests"
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_OPTIONS)

@@ -76,6 +76,12 @@ class OneNight(LoadFileScheduling):  # type: ignore[misc]
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A process a core, and at least four: whole nights wait for servers and disks."""
+    return max(4, os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneNight | None:
     """Distribute the tests with `--dist loadfile`."""
     return OneNight(config, log) if config.getoption("dist") == "loadfile" else None
