@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from custody_pipeline.io.objects import error_code, pages_of
+from custody_pipeline.io.objects import error_code, folders_below, pages_of
 from custody_pipeline.io.s3 import S3Location
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def folders_above_years(s3: S3Client, place: S3Location) -> Prefixes:
             looked_into += 1
             if looked_into > MAX_FOLDERS:
                 return Prefixes(found, f"{place} has more than {MAX_FOLDERS} folders, and the rest was not searched")
-            children = _folders_in(s3, place.bucket, folder)
+            children = folders_below(s3, place.bucket, folder)
             names = [child[len(folder) :] for child in children]
             if any(name.startswith("year=") for name in names):
                 found.append(folder)
@@ -91,17 +91,11 @@ def _oldest_below(s3: S3Client, bucket: str, folders: Sequence[str], above: tupl
     name = re.compile(_DAY_FOLDERS[len(above)] + r"=(\d+)/")
     numbered: dict[int, list[str]] = {}  # padded and unpadded folders of one month, of several organisations
     for folder in folders:
-        for child in _folders_in(s3, bucket, folder):
+        for child in folders_below(s3, bucket, folder):
             if match := name.fullmatch(child[len(folder) :]):
                 numbered.setdefault(int(match[1]), []).append(child)
     found = (_oldest_below(s3, bucket, children, (*above, number)) for number, children in sorted(numbered.items()))
     return next((night for night in found if night is not None), None)
-
-
-def _folders_in(s3: S3Client, bucket: str, folder: str) -> list[str]:
-    """The folders right below a folder, as whole prefixes."""
-    pages = pages_of(s3, "list_objects_v2", Bucket=bucket, Prefix=folder, Delimiter="/")
-    return [child["Prefix"] for page in pages for child in page.get("CommonPrefixes", [])]
 
 
 # S3's codes of a listing of versions that is not allowed, or that the server does not have.

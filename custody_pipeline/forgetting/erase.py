@@ -278,7 +278,7 @@ class _Erasing:
 
     def _clear(self, con: duckdb.DuckDBPyConnection) -> None:
         settings, request, ids = self.settings, self.request, names_of(self.request)
-        keys = list(places.capture_keys(settings, self.client, ids, set(request.nights)))
+        keys = list(places.capture_keys(settings, self.client, ids))
         media = warehouse_rows.exported(con, ids) if request.media else []
         for uri in (*places.sidecars_of(settings, self.client, keys), *media):
             self._remove(versions_of(self.client, S3Location.parse(uri)))

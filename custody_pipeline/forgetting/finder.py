@@ -192,7 +192,7 @@ def places_of(
     for night in request.nights:
         copies = Counter(f"s3://{one.bucket}/{one.key}" for one in copy_versions(settings, client, night))
         yield from (Place("current", uri, versions) for uri, versions in copies.items())
-    keys = list(places.capture_keys(settings, client, ids, set(request.nights)))
+    keys = list(places.capture_keys(settings, client, ids))
     yield from (Place("capture", key) for key in keys)
     yield from (Place("sidecar", uri) for uri in places.sidecars_of(settings, client, keys))
     if request.media:

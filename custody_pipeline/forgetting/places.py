@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -28,9 +28,10 @@ from custody_pipeline.extract.erased import names_any
 from custody_pipeline.forgetting.object_versions import remove_versions, versions_of
 from custody_pipeline.forgetting.warehouse_rows import packaged_elsewhere
 from custody_pipeline.io.clock import night_in
+from custody_pipeline.io.concurrency import in_order
 from custody_pipeline.io.escaping import escaped
 from custody_pipeline.io.night_keys import NightForgottenError
-from custody_pipeline.io.objects import listed
+from custody_pipeline.io.objects import folders_below, listed
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import found_in, remove_folder
 from custody_pipeline.matters.register import Register, Volume, acted_for, register_of
@@ -40,6 +41,7 @@ from custody_pipeline.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_LISTED_AT_ONCE = 8
 CAPTURE_KINDS = ("captures", "events", "links", "claims")
 _SCRATCH = ("interrupted", "publish", "reports", "dlt", "landing-spools", "spill", "rebuild", "sheets")
 """Folders of the home whose files are made again when needed."""
@@ -90,28 +92,34 @@ class Place:
 # --- captures ---------------------------------------------------------------------------------------------------------
 
 
-def capture_keys(settings: Settings, client: S3Client, ids: Set[str], nights: Set[str]) -> Iterator[str]:
-    """Keys of capture documents of these conversations. In S3, only `nights` and the days beside them are searched.
+def capture_keys(settings: Settings, client: S3Client, ids: Set[str]) -> Iterator[str]:
+    """Keys of capture documents of these conversations, of every night.
 
-    An event that does not say when its call began lies under the day of the event itself.
+    An event that does not say when its call began lies under the day of the event itself, which may be any.
     """
-    days = {str(date.fromisoformat(night) + timedelta(days=away)) for night in nights for away in (-1, 0, 1)}
-    found = captured_keys(settings, client, days if settings.captures.startswith("s3://") else None)
-    return (key for key in found if _conversation_of(key) in ids)
+    return (key for key in captured_keys(settings, client, None) if _conversation_of(key) in ids)
 
 
 def captured_keys(settings: Settings, client: S3Client, nights: Set[str] | None) -> Iterator[str]:
     """Keys of all capture documents of these nights; None: of every night."""
-    of_nights = [""] if nights is None else [f"date={night}/" for night in sorted(nights)]
+    of_nights = ["*"] if nights is None else sorted(nights)
+    asked = [f"{kind}/date={night}/" for kind in CAPTURE_KINDS for night in of_nights]
     if settings.captures.startswith("s3://"):
         root = S3Location.parse(settings.captures)
-        folders = (f"{kind}/{of_night}" for kind in CAPTURE_KINDS for of_night in of_nights)
-        yield from (key for folder in folders for key, _ in listed(client, root, folder))
+        if nights is None:
+            kinds = [f"{root.folder}{kind}/" for kind in CAPTURE_KINDS]
+            below = [folder for kind in kinds for folder in folders_below(client, root.bucket, kind)]
+            asked = [folder.removeprefix(root.folder) for folder in below]
+
+        def keys_below(folder: str) -> list[str]:
+            return [key for key, _ in listed(client, root, folder)]
+
+        for _, keys in in_order(keys_below, asked, workers=_LISTED_AT_ONCE):
+            yield from keys
         return
     root_folder = Path(settings.captures)
-    patterns = (f"{kind}/{of_night or 'date=*/'}*/*" for kind in CAPTURE_KINDS for of_night in of_nights)
-    for pattern in patterns:
-        yield from (path.relative_to(root_folder).as_posix() for path in found_in(root_folder, pattern))
+    for folder in asked:
+        yield from (path.relative_to(root_folder).as_posix() for path in found_in(root_folder, f"{folder}*/*"))
 
 
 def captured_by_night(settings: Settings, client: S3Client) -> dict[date, set[str]]:

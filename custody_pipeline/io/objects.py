@@ -233,6 +233,12 @@ def listed(client: S3Client, place: S3Location, prefix: str = "") -> Iterator[tu
             yield found["Key"].removeprefix(root), found
 
 
+def folders_below(client: S3Client, bucket: str, prefix: str) -> list[str]:
+    """The folders right below `prefix`, as whole prefixes."""
+    pages = pages_of(client, "list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/")
+    return [child["Prefix"] for page in pages for child in page.get("CommonPrefixes", [])]
+
+
 def get_object(client: S3Client, at: S3Location) -> GetObjectOutputTypeDef | None:
     """S3's answer about an object, with its body; None if there is no object."""
     try:

@@ -27,7 +27,7 @@ from custody_pipeline.evidence.cut.removal import STATEMENT, decode_statement, r
 from custody_pipeline.extract.documents import document
 from custody_pipeline.extract.landing_files import RECEIPTS, Folder, LandingWriter
 from custody_pipeline.extract.receipts import Landing
-from custody_pipeline.io.objects import pages_of
+from custody_pipeline.io.objects import folders_below
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import sha256_of
 from custody_pipeline.load.pipeline import load
@@ -101,8 +101,7 @@ def unknown_nights(settings: Settings) -> list[str]:
         return []
     place, client = S3Location.parse(settings.publish_url), s3_client(settings)
     with suppress(BotoCoreError, ClientError):  # the night itself reports that the bucket cannot be read
-        pages = pages_of(client, "list_objects_v2", Bucket=place.bucket, Prefix=place.folder + CUTS, Delimiter="/")
-        found = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", [])]
+        found = folders_below(client, place.bucket, place.folder + CUTS)
         return [folder.rstrip("/").rpartition("date=")[2] for folder in found]
     return []
 

@@ -411,15 +411,15 @@ def test_locks_of_landing_files_and_captures_hold_as_well(deployment: Deployment
     assert all(until.strftime("%Y-%m-%d") in hold for hold in held)
 
 
-def test_an_event_that_lies_under_the_day_after_is_found_in_a_bucket(deployment: Deployment) -> None:
+def test_an_event_that_lies_under_another_day_is_found_in_a_bucket(deployment: Deployment) -> None:
     keys = [
         f"events/date={day}/conversation_id={name}/1.json"
-        for day, name in (("2026-11-02", "c1"), ("2026-11-03", "c1"), ("2026-11-03", "c2"), ("2026-11-09", "c1"))
+        for day, name in (("1970-01-01", "c1"), ("2026-11-02", "c1"), ("2026-11-09", "c1"), ("2026-11-09", "c2"))
     ]
     for key in keys:
         deployment.client.put_object(Bucket="dataset", Key=f"beside/{key}", Body=b"{}")
     settings = Settings(capture_url="s3://dataset/beside")
-    assert list(capture_keys(settings, deployment.client, {"c1"}, {"2026-11-02"})) == keys[:2]
+    assert list(capture_keys(settings, deployment.client, {"c1"})) == keys[:3]
 
 
 def newest(deployment: Deployment) -> int:
