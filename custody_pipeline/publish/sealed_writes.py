@@ -125,8 +125,9 @@ class SealedWrites:
         except ClientError as error:
             raise UploadError(
                 f"{stored.location} cannot be locked ({error_code(error)}). The bucket must have Object Lock (set when "
-                "it is made), and we need s3:PutObjectRetention and s3:PutObjectLegalHold; or unset CUSTODY_LOCK_MODE "
-                f"and CUSTODY_LEGAL_HOLD, and remove {self.place / CLAIM}: the seal that was begun asks for the lock."
+                "it is made), and we need s3:GetObjectRetention, s3:PutObjectRetention and s3:PutObjectLegalHold; or "
+                f"unset CUSTODY_LOCK_MODE and CUSTODY_LEGAL_HOLD, and remove {self.place / CLAIM}: the seal that was "
+                "begun asks for the lock."
             ) from error
 
     def _is_kept(self, place: dict[str, Any], lock: Lock) -> bool:

@@ -63,6 +63,7 @@ NIGHTS = "acme-custody-nights"
 RARE = {
     "s3:AbortMultipartUpload": "a table of more than 512 MiB whose upload fails",
     "s3:DeleteObject": "files that a killed run left without a cut.json; their versions stay",
+    "s3:GetObjectRetention": "a bucket that locks for longer than the night asks: its lock is compared, not weakened",
 }
 
 # Subresources whose permission has a name of its own (the vendor's list of S3 API permissions).
