@@ -16,7 +16,7 @@ from custody_pipeline.flows.graph_builder import build_graph
 from custody_pipeline.flows.report import FlowEnd, FlowReport, Trail
 from custody_pipeline.flows.variables import unsaved_variables
 from custody_pipeline.flows.writes import Analysis, Bits, Reached
-from custody_pipeline.models.mapping import MappedTag, plain
+from custody_pipeline.models.mapping import MappedTag, plain, without_prefix
 
 # Participants whose attributes come from agents' scripts, never from a flow.
 _SCRIPTED = frozenset({"agent", "user", "station"})
@@ -198,7 +198,7 @@ class _Check:
             if write.name is None or write.name in exact or write.name in reported:
                 continue
             reported.add(write.name)
-            if meant := mapped.get(plain(write.name)):
+            if meant := mapped.get(plain(without_prefix(write.name))):
                 text = f"puts {write.name!r}, the mapping expects {meant!r}: rename one, or add an alias to the mapping"
                 yield Note(write.line, text)
         for variable in unsaved_variables(self.document):

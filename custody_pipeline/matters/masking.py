@@ -17,7 +17,7 @@ from itertools import chain
 
 from custody_pipeline.evidence.package.layout import Masked
 from custody_pipeline.matters.matter import Mask, bare_number
-from custody_pipeline.models.mapping import TagMapping, plain
+from custody_pipeline.models.mapping import TagMapping, plain, without_prefix
 from custody_pipeline.models.mapping_file import is_tag_column
 
 Row = dict[str, str | None]
@@ -104,8 +104,7 @@ def _tags(mask: Mask, mapping: TagMapping, row: Mapping[str, str | None], repeat
             found[name] = WITHHELD
     tags = json.loads(row.get("custom_data") or "{}")
     left = {
-        # The platform puts `context.` before the keys of web chats.
-        key: WITHHELD if is_out(value, [key, key.removeprefix("context.")], is_pii=key not in harmless) else value
+        key: WITHHELD if is_out(value, [key, without_prefix(key)], is_pii=key not in harmless) else value
         for key, value in tags.items()
     }
     if left != tags:
@@ -122,7 +121,7 @@ def _wanted(mask: Mask, mapping: TagMapping) -> set[str]:
 
 def unknown_keys(mask: Mask, mapping: TagMapping, seen: Iterable[str]) -> tuple[str, ...]:
     """Listed keys that neither a tag of the collected nights (`seen`) nor the mapping has."""
-    known = {plain(form) for key in seen for form in (key, key.removeprefix("context."))}
+    known = {plain(form) for key in seen for form in (key, without_prefix(key))}
     known |= {plain(name) for tag in mapping.columns for name in (tag.column, *tag.names)}
     return tuple(key for key in mask.tags or () if plain(key) not in known) if isinstance(mask.tags, tuple) else ()
 

@@ -30,6 +30,18 @@ def plain(key: str) -> str:
     return re.sub(r"[\W_]", "", unicodedata.normalize("NFC", key.lower()))
 
 
+_PREFIX = re.compile(r"(?:context|conversationdetails\.participantdata)\.(?=.)", re.IGNORECASE | re.DOTALL)
+
+
+def without_prefix(key: str) -> str:
+    """A key without a prefix of the platform: in web chats, or for attributes that the agent's view shows.
+
+    `sql/macros/behind_prefix.sql` knows the same prefixes.
+    """
+    found = _PREFIX.match(key)
+    return key[found.end() :] if found else key
+
+
 @dataclass(frozen=True)
 class MappedTag:
     """One column of the mapping.

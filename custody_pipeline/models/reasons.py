@@ -218,8 +218,9 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         "TAG_KEY_PREFIXED", _MAPPING,
-        "The tag is set under its name with the prefix that the platform gives in web chats.",
-        "warning", "yes", "Add the prefix to the mapping: prefixes: [\"context.\"]. Then run the night again.",
+        "The tag is set under its name with a prefix of the platform, such as `context.` in web chats.",
+        "warning", "yes",
+        "Add the prefix to the mapping, for example prefixes: [\"context.\"]. Then run the night again.",
     ),
     Reason(
         "TAG_CONFLICT", _SCRIPTS,

@@ -103,12 +103,14 @@ def test_a_list_withholds_every_key_of_a_tag_that_it_names_by_a_key_or_a_column(
         MappedTag("case_id", "Case", path="$.id"),
     )
     mapping = TagMapping(Path("mapping.yaml"), "", columns)
-    tags = {"Case": "{id,name}", "Note": "n", "Social": "1", "chat.SSN": "1", "context.Note": "n"}
+    tags = {"Case": "{id,name}", "Note": "n", "Social": "1", "chat.SSN": "1"}
+    behind = {"context.Note", "Context.Note", "conversationDetails.participantData.Note"}
+    tags |= dict.fromkeys(behind, "n")
     row = {"custom_data": json.dumps(tags), "custom_data_ssn": "1", "custom_data_case_id": "7"}
     for listed, keys, column in (
         ("ssn", {"Social", "chat.SSN"}, "custom_data_ssn"),
         ("Case ID", {"Case"}, "custom_data_case_id"),
-        ("note", {"Note", "context.Note"}, None),
+        ("note", {"Note", *behind}, None),
     ):
         found = shown(Mask(tags=(listed,)), mapping, row)
         assert found is not None
@@ -120,7 +122,7 @@ def test_a_list_withholds_every_key_of_a_tag_that_it_names_by_a_key_or_a_column(
     assert json.loads(found.row["custom_data"] or "")["Case"] == WITHHELD
     assert found.row["custom_data_case_id"] == "7"
     mask = Mask(tags=("Sumary", "note", "CASE-ID"))
-    assert (unknown_keys(mask, mapping, ["context.Note"]), unknown_keys(Mask(tags="pii"), mapping, [])) == (
+    assert (unknown_keys(mask, mapping, ["Context.Note"]), unknown_keys(Mask(tags="pii"), mapping, [])) == (
         ("Sumary",),
         (),
     )

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 import yaml
 
-from custody_pipeline.models.mapping import plain
+from custody_pipeline.models.mapping import plain, without_prefix
 from custody_pipeline.models.mapping_file import MAX_COLUMNS, load_mapping
 from custody_pipeline.models.mapping_report import mapping_report, suggest_mapping
 from custody_pipeline.warehouse.sql_files import create_macros
@@ -91,6 +91,18 @@ def test_the_two_ways_to_write_an_accented_letter_are_one_spelling_to_sql_and_py
         found = [one for (one,) in con.execute("SELECT plain(key) FROM (SELECT unnest(?) AS key)", [keys]).fetchall()]
     assert found[:2] == ["prüfnr", "prüfnr"]
     assert found == [plain(key) for key in keys]
+
+
+def test_sql_and_python_know_the_same_prefixes_of_the_platform() -> None:
+    known = ("context.", "CONTEXT.", "conversationDetails.participantData.")
+    prefixes = (*known, "contextual.", "xcontext.", "context", ".")
+    keys = [prefix + key for prefix in prefixes for key in ("Hold", "", "context.Hold", "\n", "é")]
+    with duckdb.connect() as con:
+        create_macros(con)
+        rows = con.execute("SELECT coalesce(behind_prefix(key), key) FROM (SELECT unnest(?) AS key)", [keys]).fetchall()
+    found = [one for (one,) in rows]
+    assert found == [without_prefix(key) for key in keys]
+    assert found[:3] == ["Hold", "context.", "context.Hold"]
 
 
 def test_every_blank_of_unicode_is_blank() -> None:

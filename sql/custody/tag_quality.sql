@@ -14,7 +14,7 @@
 -- column present BIGINT: recordings with a value
 -- column empty BIGINT: recordings whose value is empty or has blanks only
 -- column elsewhere BIGINT: set on a participant that the mapping does not list
--- column variant BIGINT: set under a key that differs in case or punctuation, or begins with `context.`
+-- column variant BIGINT: set under a key that differs in case or punctuation, or begins with a prefix of the platform
 -- column no_value BIGINT: the key is there, without a value or without the mapping's path
 -- column unavailable BIGINT: not found, and no source of the recording's tags could be read
 -- column missing BIGINT: set nowhere, although the tags could be read

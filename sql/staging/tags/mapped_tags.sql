@@ -8,7 +8,7 @@
 -- column column_name: column of chain_of_custody
 -- column required: true if the mapping requires the column
 -- column applies: true if the column's conditions (flow, queue, script) hold for the call
--- column status: found; blank (the value is empty or has blanks only); no_value (the key is present, its path or value is not); elsewhere (on a participant that the mapping does not list); prefixed (under a key that begins with `context.`, as the platform names attributes of web chats); variant (under a key that differs in case or punctuation); or missing
+-- column status: found; blank (the value is empty or has blanks only); no_value (the key is present, its path or value is not); elsewhere (on a participant that the mapping does not list); prefixed (under a key that begins with a prefix of the platform, `context.` or `conversationDetails.participantData.`); variant (under a key that differs in case or punctuation); or missing
 -- column tag_key: key that decided the status
 -- column tag_value [pii]: value of the column; null unless found or blank
 -- column source: source of the value
@@ -22,8 +22,7 @@ WITH mapping AS (
 
 keys AS (
     -- Keys of the night, without case and punctuation, and what stands behind the platform's prefix.
-    SELECT partition_date, tag_key, plain(tag_key) AS plain_key,
-        CASE WHEN starts_with(lower(tag_key), 'context.') THEN plain(tag_key[9:]) END AS behind_prefix
+    SELECT partition_date, tag_key, plain(tag_key) AS plain_key, plain(behind_prefix(tag_key)) AS behind_prefix
     FROM (SELECT DISTINCT partition_date, tag_key FROM staging.resolved_tags)
 ),
 
