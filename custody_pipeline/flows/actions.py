@@ -22,6 +22,8 @@ TRANSFER = re.compile(r"(?:menuT|t)ransferTo\w+$|(?:menuD|d)ialByExtension$")
 DATA_ACTION = re.compile(r"call(?:Data|Bridge|SecureData|DataSecure)\w*$")
 # A data action may write anything. It is assumed to write tags if its name or input mentions attributes.
 _ABOUT_ATTRIBUTES = re.compile(r"attribut|participant\s*data", re.IGNORECASE)
+# Actions that take no time, so that no agent takes the conversation meanwhile.
+AT_ONCE = re.compile(r"(?:set|find|evaluate|loop)\w*|getParticipantData|updateData|decision|switch|callTask")
 
 # Complete sets of output names. Other actions may have an output that the export does not show.
 _FOUND = frozenset({"found", "notFound"})
@@ -70,8 +72,7 @@ def target_of(content: Mapping) -> str | None:
 
 def queue_of(content: Mapping) -> str:
     """Name of the queue to which a transfer leads; empty if an expression decides it."""
-    name = content.text("targetQueue", "lit", "name")
-    return "" if "{{" in name else name
+    return _filled_in(content.text("targetQueue", "lit", "name")) or ""
 
 
 def other_flow(kind: str, content: Mapping) -> str:
@@ -121,11 +122,12 @@ def _literal(node: Node | None) -> str | None:
     if "lit" in node.fields:
         return _filled_in(node.text("lit"))
     quoted = _QUOTED.match(node.text("exp"))
-    return re.sub(r"\\(.)", r"\1", quoted.group(1)) if quoted else None
+    return _filled_in(re.sub(r"\\(.)", r"\1", quoted.group(1))) if quoted else None
 
 
 def _filled_in(text: str) -> str | None:
-    return None if "{{" in text else text
+    """The text, unless a template still has to fill it in: Archy's `{{name}}`, or Terraform's `${name}`."""
+    return None if "{{" in text or "${" in text else text
 
 
 def branches_of(content: Mapping) -> Iterator[Branch]:

@@ -22,7 +22,8 @@ class Step:
         line: of the export, counted from 1.
         unit: index of the menu, task or state that holds it.
         opaque: the callee to which this step hands the call and which may write attributes that are not visible here.
-        ending: for a terminal: `disconnect`, `transfer`, `end`, `return` (to the flow that called), or `unresolved`.
+        ending: for a terminal: `disconnect`, `transfer`, `end`, `return` (to the flow that called), `answer`
+            (an agent takes it out of the queue), or `unresolved`.
         implicit: for a terminal: Architect's own ending, without an action.
         queue: for a transfer to ACD: the queue's name, empty if an expression decides it, None if there is none.
         goes_on_in: for a terminal: the flow that continues the conversation and may put tags, in words.

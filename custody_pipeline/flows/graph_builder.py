@@ -10,6 +10,7 @@ no assumed path misses it. The graph's assumptions about Architect:
 - after a failed transfer the next action runs; a task without an end action disconnects, or returns if it was called;
 - a menu without an answer disconnects (its repeats are counted), and dialling an extension leaves the flow;
 - a jump out of a called task ends where its target ends: `End Task` there returns to the first caller;
+- an agent may take the conversation out of an in-queue flow at each action that takes time;
 - a listening bot may be left early: the customer asks for a person, or is not understood;
 - an action whose outputs are not known may have one that is not shown. Such a path is `assumed`: it makes an answer
   unknown, never certain.
@@ -23,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from custody_pipeline.flows.actions import (
+    AT_ONCE,
     DATA_ACTION,
     TRANSFER,
     Branch,
@@ -103,6 +105,7 @@ class _Builder:
         self.previous_menu: list[int] = []
         self.assumed: dict[tuple[int, int], Note] = {}
         self.bot_exits: dict[str, int] = {}
+        self.answered: int | None = None
         # Kind and refId, kind and name → the first such unit.
         self.by_ref_id: dict[tuple[str, str], int] = {}
         self.by_name: dict[tuple[str, str], int] = {}
@@ -117,6 +120,9 @@ class _Builder:
         start = self._start(body)
         if self.document.kind in _BOT:
             self._bot_exits(body)
+        if self.document.kind.startswith("inqueue"):
+            begin = self.steps[start]
+            self.answered = self._terminal(begin.unit, "", "answer", "an agent", begin.line, implicit=True)
         while self.menus or self.jobs:
             if self.jobs:
                 self._sequence(self.jobs.popleft())
@@ -258,6 +264,8 @@ class _Builder:
             self._problem(content.line, f"{kind} {name!r} is not known: it is taken for an end, and for none")
             self._edge(step, self._terminal(job.unit, kind, self._end_of_unit("end"), name, content.line))
         self._listen(kind, content, step)
+        if self.answered is not None and not (AT_ONCE.fullmatch(kind) or TRANSFER.match(kind)):
+            self._edge(step, self.answered)
         if kind == "callTask" and reference is not None:
             self._call(job, content, step, behind, reference)
         elif kind == "loop" or (kind.startswith("loop") and "outputs" in content.fields):

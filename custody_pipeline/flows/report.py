@@ -27,8 +27,8 @@ class FlowEnd:
     """Where a path ends, and each tag's standing there. Tags are named by their attribute.
 
     Attributes:
-        ending: `disconnect`, `transfer`, `end` (leaves the flow), `return` (of a common module) or `unresolved` (leads
-            out of the file).
+        ending: `disconnect`, `transfer`, `end` (leaves the flow), `return` (of a common module), `answer` (an agent
+            takes the conversation out of the queue) or `unresolved` (leads out of the file).
         action, name: the action's kind and its name in Architect; empty for Architect's own endings.
         place: the menu, task or state.
         implicit: there is no action: a task's end, a menu without an answer.
@@ -144,6 +144,8 @@ def _end(end: FlowEnd, report: FlowReport) -> Iterator[str]:
 def _what(end: FlowEnd) -> str:
     if end.ending == "unresolved":
         return f"{end.action} {end.name!r} in {end.place} leads out of the file"
+    if end.ending == "answer":
+        return "an agent takes the conversation, which may be during any action that takes time"
     if end.implicit:
         how = {
             "disconnect": "the call is disconnected",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from custody_pipeline.flows.document import FlowDocument, FlowError, parse_flow
@@ -257,10 +259,30 @@ def test_a_message_flow_ends_at_the_end_of_its_states() -> None:
     assert (end.ending, end.place, end.sure) == ("end", "state 'Two'", ("Legal-Hold",))
 
 
+def in_queue(*actions: Action) -> FlowDocument:
+    content = {"inqueueCall": {"name": "Queue", "startUpTaskActions": list(actions)}}
+    return parse_flow(json.dumps(content).encode(), "flow.yaml")
+
+
 def test_an_in_queue_flow_starts_with_its_task_actions() -> None:
-    text = "inqueueCall:\n  name: Queue\n  startUpTaskActions:\n  - holdMusic:\n      name: Music\n"
-    end = only_end(parse_flow(text.encode(), "flow.yaml"), HOLD)
+    end = only_end(in_queue(put("Other")), HOLD)
     assert (end.ending, end.never) == ("end", ("Legal-Hold",))
+
+
+def test_an_agent_may_take_a_conversation_out_of_the_queue_before_the_flow_puts_the_tag() -> None:
+    music = {"holdMusic": {"name": "Music"}}
+    late = check_flow(in_queue(decide(), music, put("Legal-Hold"), disconnect()), [HOLD])
+    assert [(end.ending, end.never, end.sure) for end in late.ends] == [
+        ("answer", ("Legal-Hold",), ()),
+        ("disconnect", (), ("Legal-Hold",)),
+    ]
+    assert late.ends[0].trails[0].turns == ("start", "Music: an agent")
+    assert "an agent takes the conversation" in render(late)
+    repeated = check_flow(in_queue(loop([music, put("Legal-Hold")])), [HOLD])
+    assert [(end.ending, end.maybe) for end in repeated.ends] == [("end", ()), ("answer", ("Legal-Hold",))]
+    early = check_flow(in_queue(put("Legal-Hold"), music, transfer()), [HOLD])
+    assert {end.sure for end in early.ends} == {("Legal-Hold",)}
+    assert early.exit_status == 0
 
 
 def test_conversation_data_counts_only_where_the_api_took_it() -> None:
@@ -433,6 +455,11 @@ def test_a_placeholder_is_no_name_of_a_tag() -> None:
     report = check_flow(parse_flow(text.encode(), "flow.yaml"), [HOLD])
     assert report.ends[0].unknown == ("Legal-Hold",)
     assert "{{tag}} is not filled in" in report.notes[0].text
+    for name in ({"lit": "${tag}"}, {"exp": '"${tag}"'}):
+        of_terraform = {"setParticipantData": {"attributes": [{"attribute": {"name": name, "value": {"lit": "x"}}}]}}
+        assert check_flow(one_task(of_terraform, disconnect()), [HOLD]).ends[0].unknown == ("Legal-Hold",)
+    report = check_flow(one_task(transfer("${queue}")), [MATTER])
+    assert end_named(report, "To ${queue}").never == ("Matter-Number",)
 
 
 # -- which tags matter where -------------------------------------------------------------------------------------------
@@ -484,10 +511,11 @@ def test_a_variable_that_reaches_participant_data_through_another_gets_none() ->
     assert check_flow(document, [HOLD]).hints == ()
 
 
-def test_a_nearly_right_name_gets_a_hint() -> None:
-    report = check_flow(one_task(put("legal_hold"), disconnect()), [HOLD])
+@pytest.mark.parametrize("name", ["legal_hold", "conversationDetails.participantData.Legal-Hold"])
+def test_a_nearly_right_name_gets_a_hint(name: str) -> None:
+    report = check_flow(one_task(put(name), disconnect()), [HOLD])
     assert report.ends[0].never == ("Legal-Hold",)
-    assert "'legal_hold', the mapping expects 'Legal-Hold'" in report.hints[0].text
+    assert f"{name!r}, the mapping expects 'Legal-Hold'" in report.hints[0].text
 
 
 @pytest.mark.parametrize(
