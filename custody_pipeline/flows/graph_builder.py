@@ -10,7 +10,8 @@ no assumed path misses it. The graph's assumptions about Architect:
 - after a failed transfer the next action runs; a task without an end action disconnects, or returns if it was called;
 - a menu without an answer disconnects (its repeats are counted), and dialling an extension leaves the flow;
 - a jump out of a called task ends where its target ends: `End Task` there returns to the first caller;
-- an agent may take the conversation out of an in-queue flow at each action that takes time;
+- an in-queue call flow begins again at its end; an agent may take the conversation during any action that takes time;
+- a customer may hang up anywhere, with the tags put so far: this is not named as an end;
 - a listening bot may be left early: the customer asks for a person, or is not understood;
 - an action whose outputs are not known may have one that is not shown. Such a path is `assumed`: it makes an answer
   unknown, never certain.
@@ -112,6 +113,8 @@ class _Builder:
 
     def build(self) -> FlowGraph:
         body = self.document.body
+        if self.document.kind.startswith("inqueue"):
+            self.answered = self._terminal(0, "", "answer", "an agent", body.line, implicit=True)
         for node in body.fields.values():
             if isinstance(node, Sequence):
                 for kind, content in self._items(node.nodes, quiet=True):
@@ -120,9 +123,6 @@ class _Builder:
         start = self._start(body)
         if self.document.kind in _BOT:
             self._bot_exits(body)
-        if self.document.kind.startswith("inqueue"):
-            begin = self.steps[start]
-            self.answered = self._terminal(begin.unit, "", "answer", "an agent", begin.line, implicit=True)
         while self.menus or self.jobs:
             if self.jobs:
                 self._sequence(self.jobs.popleft())
@@ -179,6 +179,11 @@ class _Builder:
         elif kind == "task":
             end = self._exit(index, DEFAULT_PATH, content.line)
             self._follow(actions, unit.entry, end, index)
+        elif self.answered is not None and kind == "start":
+            again = self._step(index, content.line)
+            self._edge(again, unit.entry)
+            self._edge(again, self.answered)
+            self._follow(actions, unit.entry, again, index)
         else:
             end = self._terminal(index, "", self._end_of_unit("end"), str(unit), content.line, implicit=True)
             self._follow(actions, unit.entry, end, index)
