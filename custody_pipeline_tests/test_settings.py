@@ -76,11 +76,63 @@ def test_a_place_in_s3_is_one_however_its_scheme_is_written() -> None:
     assert Settings(landing_url="landing/").landing == str(Path("landing").absolute())
 
 
+@pytest.mark.parametrize("variable", [name.upper() for name in Settings.model_fields])
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_setting_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    refused = refusal(monkeypatch, **{variable: value}).splitlines()
+    assert refused[0] == f"CUSTODY_{variable} is empty; unset it, or give it a value"
+
+
+@pytest.mark.parametrize("value", [" s3://acme", "s3://acme ", "s3://acme\n", '"s3://acme"', "'s3://acme'"])
+@pytest.mark.parametrize("variable", ["PUBLISH_URL", "LANDING_URL", "HOME", "OPERATOR", "GENESYS_CLIENT_SECRET"])
+def test_what_a_file_or_a_shell_left_around_a_value_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    refused = refusal(monkeypatch, **{variable: value}).splitlines()
+    why = "has quotes around" if value[0] in "'\"" else "begins or ends with a space"
+    assert refused[0].startswith(f"CUSTODY_{variable} {why}")
+
+
+def test_the_line_break_after_a_secret_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTODY_SALT_SECRET", "ab" * 32 + "\n")
+    monkeypatch.setenv("CUSTODY_WEBHOOK_SECRETS", "k1:a-secret-of-enough-letters\n")
+    assert load_settings().webhook_keys == {"k1": b"a-secret-of-enough-letters"}
+
+
 @pytest.mark.parametrize(
-    "variable", [name.upper() for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)]
+    ("variable", "value", "says"),
+    [
+        ("HOME", "~/custody", "~ is a name for your shell alone"),
+        ("LANDING_URL", "~/landing", "~ is a name for your shell alone"),
+        ("LANDING_URL", "s3:/acme/landing", "expected s3://bucket"),
+        ("LANDING_URL", "S3:acme", "expected s3://bucket"),
+        ("PUBLISH_URL", "s3://acme//prod", "expected s3://bucket"),
+        ("S3_ENDPOINT_URL", "minio:9000", "expected an address such as"),
+        ("S3_ENDPOINT_URL", "http://", "expected an address such as"),
+        ("TIMESTAMP_URL", "timestamp.digicert.com", "expected an address such as"),
+        ("TIMESTAMP_URL", "http://timestamp digicert.com", "expected an address such as"),
+        ("EVENT_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:q", "expected an address such as"),
+        ("FIRST_NIGHT", "86400", "expected a day"),
+        ("FIRST_NIGHT", "2026-11-02T00:00:00", "expected a day"),
+        ("DUCKDB_MEMORY_LIMIT", "2", "expected a size"),
+        ("DUCKDB_MEMORY_LIMIT", "none", "expected a size"),
+        ("DUCKDB_MEMORY_LIMIT", "80%", "expected a size"),
+        ("ALERT_WEBHOOK_KEY_ID", "k 1", "up to 32 letters"),
+        ("LOCK_DAYS", "0", "greater than or equal to 1"),
+        ("LOCK_DAYS", "3000000", "less than or equal to 36500"),
+        ("AUDIT_DAYS", "9" * 30, "less than or equal to 36500"),
+        ("LANDING_DAYS", "9" * 30, "less than or equal to 36500"),
+        ("RUNS_DAYS", "9" * 30, "less than or equal to 36500"),
+        ("ALERT_REASONS", "TAG_NEVER_SET", "expected JSON"),
+        ("ALERT_REASONS", "null", 'a JSON list of texts, for example ["one", "two"]'),
+    ],
 )
-def test_an_empty_path_is_not_the_working_folder(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    assert refusal(monkeypatch, **{variable: ""}).startswith(f"CUSTODY_{variable} is '': an empty path would be")
+def test_a_value_of_another_form_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
+) -> None:
+    (refused,) = refusal(monkeypatch, **{variable: value}).splitlines()
+    assert refused.startswith(f"CUSTODY_{variable} is ")
+    assert says in refused
 
 
 @pytest.mark.parametrize("owner", ["legal", "team:", "team: ", "ann@example", "ann@example.accountants", "a b@c.de"])
@@ -180,6 +232,9 @@ def test_keys_of_nights_are_where_everybody_finds_them(values: dict[str, str], r
         ("https://user:secret@gateway.example.com", "base URL"),
         ("https://:443", "base URL"),
         ("https://gateway.example.com:99999", "[Pp]ort"),
+        ("http://gateway.example.com", "would travel in clear"),
+        ("http://127.0.0.1.example.com", "would travel in clear"),
+        ("https://gateway.example.com ", "expected"),
     ],
 )
 def test_an_address_that_is_no_gateways_is_refused(domain: str, said: str) -> None:

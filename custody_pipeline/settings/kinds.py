@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any
@@ -43,7 +44,7 @@ MAX_ACTIVE_SECRETS = 2
 
 _LOGIN = re.compile(r"(?<=//)[^/@\s]+@")
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-_KEY_ID = "^[A-Za-z0-9_-]{1,32}$"
+_KEY_ID = "[A-Za-z0-9_-]{1,32}"
 # Dagster accepts no other owners (its `is_valid_owner`): with one, it would not load anything.
 _OWNER = r"team:\S.*|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}"
 
@@ -110,17 +111,27 @@ def _secret(check: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(checked)
 
 
+def _matching(pattern: str, accepted: str) -> AfterValidator:
+    def checked(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {accepted}")
+        return value
+
+    return AfterValidator(checked)
+
+
 def _s3_url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
+    if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment or "//" in parts.path:
         raise ValueError("expected s3://bucket or s3://bucket/prefix, for example s3://acme-call-exports/genesys")
     return f"s3{value[2:].rstrip('/')}"
 
 
 def _place(value: str) -> str:
-    if "://" not in value:
+    if not (scheme := urlsplit(value).scheme):
+        _path(value)
         return value
-    if urlsplit(value).scheme != "s3":
+    if scheme != "s3":
         raise ValueError("expected a folder such as /srv/custody, or s3://bucket/prefix")
     return _s3_url(value)
 
@@ -128,6 +139,15 @@ def _place(value: str) -> str:
 def _path(value: Any) -> Any:
     if not str(value).strip():
         raise ValueError("an empty path would be the working folder; unset the variable, or name a path")
+    if str(value).startswith("~"):
+        raise ValueError("expected a path: ~ is a name for your shell alone")
+    return value
+
+
+def _address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or re.search(r"\s", value):
+        raise ValueError("expected an address such as https://s3.example.com")
     return value
 
 
@@ -140,7 +160,9 @@ def _genesys_domain(value: str) -> str:
         more = parts.path.strip("/") or parts.query or parts.fragment or parts.username
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or more:
             raise ValueError("expected a base URL such as https://gateway.example.com")
-        return value.rstrip("/")
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise ValueError("expected https://: over http:// the client's secret and its tokens would travel in clear")
+        return _address(value).rstrip("/")
     if value not in REGIONS:
         raise ValueError(f"expected one of {', '.join(REGIONS)}, or a gateway's base URL")
     return value
@@ -151,7 +173,7 @@ def _https(url: str) -> str:
     local = parts.scheme == "http" and parts.hostname in _LOOPBACK
     if not parts.hostname or parts.username or parts.fragment or not (parts.scheme == "https" or local):
         raise ValueError("expected an https:// address without a user name, for example https://alerts.example.com/in")
-    return url
+    return _address(url)
 
 
 def _instance(url: str) -> str:
@@ -182,21 +204,35 @@ def _owner(value: str) -> str:
     return value
 
 
+def _day(value: Any) -> Any:
+    # Otherwise pydantic takes a number for seconds since 1970.
+    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        raise ValueError("expected a day, for example 2026-11-02")
+    return value
+
+
 def _from_json(value: Any) -> Any:
-    return from_json(value) if isinstance(value, str) else value
+    try:
+        return from_json(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"expected JSON: {error}") from error
 
 
 FilePath = Annotated[Path, BeforeValidator(_path)]
 S3Url = Annotated[str, AfterValidator(_s3_url)]
 Place = Annotated[str, AfterValidator(_place)]
+Address = Annotated[str, AfterValidator(_address)]
+Day = Annotated[date, BeforeValidator(_day)]
+Memory = Annotated[str, _matching("(?i)[0-9]+([.][0-9]+)? ?[KMGT]i?B?", "a size, for example 2GB")]
+Credential = Annotated[str, _matching("[!-~]+", "ASCII characters without spaces")]
 GenesysDomain = Annotated[str, AfterValidator(_genesys_domain)]
 SecretUrl = Annotated[SecretStr, _secret(_https)]
 Salt = Annotated[SecretStr, _secret(salt_of)]
 Secret = Annotated[SecretStr, _secret(_long_enough)]
 WebhookKeys = Annotated[SecretStr, _secret(webhook_keys)]
-KeyId = Annotated[str, Field(pattern=_KEY_ID)]
+KeyId = Annotated[str, _matching(_KEY_ID, "up to 32 letters, digits, '-' and '_'")]
 ServiceNowUrl = Annotated[str, AfterValidator(_instance)]
-ServiceNowTable = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,79}$")]
+ServiceNowTable = Annotated[str, _matching("[a-z][a-z0-9_]{0,79}", "the name of a table, for example incident")]
 LinkTemplate = Annotated[str, AfterValidator(_link_template)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_from_json)]
 Owners = Annotated[tuple[Annotated[str, AfterValidator(_owner)], ...], BeforeValidator(_owners)]

@@ -26,7 +26,15 @@ _VARIABLES = {variable(name) for name in Settings.model_fields}
 _OF_KUBERNETES = re.compile(r"CUSTODY_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)")
 
 # By the first word of pydantic's types of errors.
-_ACCEPTED = {"date": "a day, for example 2026-11-02", "int": "a whole number", "bool": "true or false"}
+_ACCEPTED = {
+    "date": "a day, for example 2026-11-02",
+    "int": "a whole number",
+    "bool": "true or false",
+    "tuple": 'a JSON list of texts, for example ["one", "two"]',
+    "dict": "a JSON object",
+}
+# What is around their values does not count.
+_TRIMMED = {variable(name) for name in ("owners", "salt_secret", "signing_key", "webhook_secrets")}
 
 
 def load_settings() -> Settings:
@@ -35,12 +43,15 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: a line per wrong or unknown variable; values of secrets are not repeated.
     """
-    problems = unknown_variables(os.environ)
+    wrong = _badly_written(os.environ)
+    problems = unknown_variables(os.environ) + [f"{name} {why}" for name, why in wrong.items()]
     try:
         settings = Settings()
         problems += _beside_the_demo(settings)
     except ValidationError as error:
-        problems += [_problem(details) for details in error.errors(include_url=False)]
+        for details in error.errors(include_url=False):
+            if not details["loc"] or variable(str(details["loc"][0])) not in wrong:
+                problems.append(_problem(details))
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
@@ -55,6 +66,22 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
             advice = f"the nearest is {variable(nearest[0])}" if nearest else "custody env lists all settings"
             lines.append(f"{name} is no setting; {advice}")
     return lines
+
+
+def _badly_written(environment: Mapping[str, str]) -> dict[str, str]:
+    """By setting, what is wrong with the form of its value: it would pass for a value, with another meaning."""
+    found = {}
+    for name in sorted(_VARIABLES & environment.keys()):
+        value = environment[name]
+        if not value.strip():
+            found[name] = "is empty; unset it, or give it a value"
+        elif name in _TRIMMED:
+            continue
+        elif value != value.strip():
+            found[name] = "begins or ends with a space or a line break; remove it"
+        elif value[0] == value[-1] and value[0] in "\"'":
+            found[name] = "has quotes around its value, which are taken as a part of it; remove them"
+    return found
 
 
 def _beside_the_demo(settings: Settings) -> list[str]:

@@ -8,7 +8,6 @@ constant there).
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -18,11 +17,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from custody_pipeline.distribution import PACKAGE_DIR
 from custody_pipeline.settings.kinds import (
     REGIONS,
+    Address,
+    Credential,
+    Day,
     Fields,
     FilePath,
     GenesysDomain,
     KeyId,
     LinkTemplate,
+    Memory,
     Names,
     Owners,
     Place,
@@ -39,6 +42,8 @@ from custody_pipeline.settings.kinds import (
 )
 
 ManifestSource = Literal["bucket", "recording_jobs", "recordingexports"]
+MOST_DAYS = 36_500
+"""No lock of S3 may last longer; dates after the year 9999 cannot be written."""
 
 
 class Home(BaseModel):
@@ -48,9 +53,13 @@ class Home(BaseModel):
     landing_url: Place | None = setting(
         None, "folder or `s3://` place of landing files; default: `$CUSTODY_HOME/landing`"
     )
-    landing_days: int = setting(30, "days after sealing for which `custody tidy` keeps landing files", ge=0)
-    runs_days: int = setting(90, "days for which `custody tidy` keeps the events and logs of a Dagster run", ge=0)
-    duckdb_memory_limit: str = setting(
+    landing_days: int = setting(
+        30, "days after sealing for which `custody tidy` keeps landing files", ge=0, le=MOST_DAYS
+    )
+    runs_days: int = setting(
+        90, "days for which `custody tidy` keeps the events and logs of a Dagster run", ge=0, le=MOST_DAYS
+    )
+    duckdb_memory_limit: Memory = setting(
         "2GB", "DuckDB spills to disk above this; the process needs 0.5 GB more, 2 GB for a million calls"
     )
     operator: str | None = setting(
@@ -69,7 +78,7 @@ class GenesysCloud(BaseModel):
     genesys_domain: GenesysDomain | None = setting(
         None, "the organisation's domain, or a gateway's base URL", example="mypurecloud.com"
     )
-    genesys_client_id: str | None = setting(None, "OAuth client (client credentials grant)")
+    genesys_client_id: Credential | None = setting(None, "OAuth client (client credentials grant)")
     genesys_client_secret: SecretStr | None = setting(None, "its secret")
     genesys_requests_per_minute: int = setting(300, "upper limit; headers of the answers may lower it", ge=1)
     integration_id: str | None = setting(None, "the AWS S3 bulk-actions integration whose export jobs are read")
@@ -90,7 +99,7 @@ class Buckets(BaseModel):
     export_url: S3Url | None = setting(None, "where Genesys Cloud exports to", example="s3://acme-call-exports")
     publish_url: S3Url | None = setting(None, "where the dataset goes", example="s3://acme-custody/prod")
     csv_compression: Literal["none", "gzip"] = setting("none", "`gzip`: CSV is published as `.csv.gz`")
-    s3_endpoint_url: str | None = setting(None, "an S3 endpoint other than AWS's")
+    s3_endpoint_url: Address | None = setting(None, "an S3 endpoint other than AWS's")
     sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = setting(
         None, "server-side encryption of every write to S3; default: the encryption of the bucket"
     )
@@ -107,7 +116,7 @@ class Buckets(BaseModel):
 class Nights(BaseModel):
     """Which nights there are, and what is read for them."""
 
-    first_night: date | None = setting(
+    first_night: Day | None = setting(
         None,
         "the first night that must be there (UTC); without it, only nights between collected nights can be missing",
     )
@@ -135,6 +144,7 @@ class Nights(BaseModel):
         31,
         "days from the night on for which the vendor's audits of recordings (who listened) are read; 0 reads none",
         ge=0,
+        le=MOST_DAYS,
     )
     mapping_path: FilePath = setting(PACKAGE_DIR / "genesyscloud_export.yaml", "the tag mapping")
     retention_path: FilePath | None = setting(
@@ -155,7 +165,9 @@ class Seal(BaseModel):
     next_signing_key_file: FilePath | None = setting(None, "during a rotation: a file with the second signing key")
     next_signing_key_kms: str | None = setting(None, "or the ARN of the second key in AWS KMS")
     salt_secret: Salt | None = setting(None, "64 hex digits; default: `$CUSTODY_HOME/keys/salt`")
-    timestamp_url: str | None = setting(None, "RFC 3161 timestamp authority", example="http://timestamp.digicert.com")
+    timestamp_url: Address | None = setting(
+        None, "RFC 3161 timestamp authority", example="http://timestamp.digicert.com"
+    )
     witnesses: FilePath | None = setting(
         None, "file of the C2SP witnesses that cosign each new head: a verifier key and a URL per line"
     )
@@ -163,10 +175,10 @@ class Seal(BaseModel):
         None,
         "days within which each cut promises a newer one; verification refuses an older log",
         ge=1,
-        le=36_500,
+        le=MOST_DAYS,
     )
     lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] | None = setting(None, "Object Lock of the cuts")
-    lock_days: int = setting(365, "days of retention from the sealing on", ge=1)
+    lock_days: int = setting(365, "days of retention from the sealing on", ge=1, le=MOST_DAYS)
     legal_hold: bool = setting(False, "also put a legal hold on the cuts")
 
     @model_validator(mode="after")
@@ -213,8 +225,8 @@ class LiveCapture(BaseModel):
         "one `key_id:secret` pair, or two, comma-separated, while a secret is rotated",
         example='"k1:$(openssl rand -hex 32)"',
     )
-    event_queue_url: str | None = setting(None, "SQS queue; default: the local spool")
-    event_dead_letter_url: str | None = setting(
+    event_queue_url: Address | None = setting(None, "SQS queue; default: the local spool")
+    event_dead_letter_url: Address | None = setting(
         None, "SQS dead-letter queue; default: the one of the queue's redrive policy"
     )
     spool_dir: FilePath | None = setting(None, "folder of the spool, on a local disk; default: `$CUSTODY_HOME/spool`")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import responses
+from pydantic import SecretStr
 
 from custody_pipeline.evidence.log.keys import SigningKeyError, new_key, write_new_key
 from custody_pipeline.evidence.reader import NOTE_BYTES
@@ -112,9 +113,11 @@ def test_a_wrong_setting_is_named_with_what_is_accepted(
 
 
 def test_an_empty_key_is_wrong_and_not_the_demo_key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUSTODY_SIGNING_KEY", "")
     with pytest.raises(SigningKeyError):
-        load_signing_key(load_settings())
+        load_signing_key(settings.model_copy(update={"signing_key": SecretStr("")}))
+    monkeypatch.setenv("CUSTODY_SIGNING_KEY", "")
+    with pytest.raises(SettingsError, match="CUSTODY_SIGNING_KEY is empty"):
+        load_settings()
 
 
 def test_a_key_file_that_is_not_there_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
