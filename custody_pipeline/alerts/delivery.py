@@ -10,14 +10,15 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
 from tenacity import Retrying, before_sleep_log, retry_if_exception_type
+from urllib3.exceptions import HTTPError
 
 from custody_pipeline.alerts.alert import DeliveryError
-from custody_pipeline.io.http import Pause, Session, retry_after
+from custody_pipeline.io.http import Pause, Session, body_of, retry_after
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ MAX_ATTEMPTS = 4
 CHANNEL_SECONDS = 300.0  # after this time a channel leaves the rest to the next run
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
+MOST_BYTES = 8 << 20
 
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
@@ -78,6 +80,13 @@ class Patience:
         )
 
 
+class Accepted(NamedTuple):
+    """An answer with a status of 2xx. `next`: the address of the next page, or empty."""
+
+    body: bytes
+    next: str
+
+
 class Http:
     """Requests of one channel. Redirects are not followed: a signed or authorised call must not go elsewhere."""
 
@@ -91,7 +100,7 @@ class Http:
         """Close the connections."""
         self._session.close()
 
-    def request(self, method: str, url: str, *, attempts: int | None = None, **arguments: Any) -> requests.Response:
+    def request(self, method: str, url: str, *, attempts: int | None = None, **arguments: Any) -> Accepted:
         """Send until it succeeds; `attempts` lowers the patience's number of tries.
 
         Raises:
@@ -102,18 +111,18 @@ class Http:
         what = f"{self.channel}: {method} {urlsplit(url).hostname}"
         tries = attempts or self.patience.max_attempts
 
-        def ask() -> requests.Response:
+        def ask() -> Accepted:
             count = f"{retrying.statistics['attempt_number']} of {tries} tries"
             try:
-                response = self._session.request(method, url, timeout=TIMEOUT, **arguments)
+                with self._session.request(method, url, timeout=TIMEOUT, stream=True, **arguments) as response:
+                    status = response.status_code
+                    if 200 <= status < 300:
+                        return Accepted(body_of(response, MOST_BYTES), response.links.get("next", {}).get("url", ""))
             # The cause holds the address, which is a secret for some channels.
-            except (requests.ConnectionError, requests.Timeout) as error:
+            except (requests.ConnectionError, requests.Timeout, EOFError, TimeoutError) as error:
                 raise TroubleError(f"{what}: no answer ({type(error).__name__}), {count}", None) from None
-            except requests.RequestException as error:
+            except (OSError, HTTPError, ValueError) as error:
                 raise DeliveryError(f"{what}: {type(error).__name__}") from None
-            status = response.status_code
-            if 200 <= status < 300:
-                return response
             if status not in _PASSING:
                 raise RefusedError(f"{what}: HTTP {status}", status)
             raise TroubleError(f"{what}: HTTP {status}, {count}", status, retry_after(response.headers))

@@ -15,13 +15,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import requests
+import orjson
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from custody_pipeline.alerts.alert import Alert, Delivery, DeliveryError, Group, Notice
-from custody_pipeline.alerts.delivery import Http, RefusedError, TroubleError
+from custody_pipeline.alerts.delivery import Accepted, Http, RefusedError, TroubleError
 from custody_pipeline.io.concurrency import batches
-from custody_pipeline.io.http import Bearer
+from custody_pipeline.io.http import Bearer, is_token
 from custody_pipeline.settings import Settings
 
 BATCH = 50
@@ -150,7 +150,7 @@ class ServiceNowChannel:
             "servicenow: the query for our records does not end; is correlation_id a field of the table?"
         )
 
-    def _call(self, method: str, url: str, **arguments: Any) -> requests.Response:
+    def _call(self, method: str, url: str, **arguments: Any) -> Accepted:
         headers = {"Accept": "application/json"}
         try:
             return self._http.request(method, url, auth=self._login(), headers=headers, **arguments)
@@ -173,7 +173,9 @@ class ServiceNowChannel:
             settings = self._settings
             user, password = settings.alert_servicenow_user or "", settings.alert_servicenow_password
             if settings.alert_servicenow_client_id is None:
-                self._auth = HTTPBasicAuth(user, password.get_secret_value() if password else "")
+                # UTF-8 (RFC 7617, section 2.1): requests would encode a text as Latin-1, which cannot hold every name.
+                secret = password.get_secret_value() if password else ""
+                self._auth = HTTPBasicAuth(user.encode(), secret.encode())
             else:
                 self._auth = self._token()
         return self._auth
@@ -193,14 +195,14 @@ class ServiceNowChannel:
         except RefusedError as refusal:
             raise DeliveryError(f"{refusal} at login; {_advice(401)}") from None
         token = _json(answer).get("access_token")
-        if not isinstance(token, str):
+        if not is_token(token):
             raise DeliveryError("servicenow: the login's answer has no access_token")
         return Bearer(token)
 
 
-def _next_offset(answer: requests.Response) -> int | None:
+def _next_offset(answer: Accepted) -> int | None:
     """The offset of the next page. A short page is not the end: an ACL may hide rows of it."""
-    query = parse_qs(urlsplit(answer.links.get("next", {}).get("url", "")).query)
+    query = parse_qs(urlsplit(answer.next).query)
     offset = query.get("sysparm_offset", [""])[0]
     return int(offset) if offset.isdecimal() else None
 
@@ -241,9 +243,9 @@ def _group_line(group: Group) -> str:
     return f"{group.number}, {group.reason}: {group.sentence} {group.todo} ({ids}{more})\n"
 
 
-def _json(answer: requests.Response) -> dict[str, Any]:
+def _json(answer: Accepted) -> dict[str, Any]:
     try:
-        document = answer.json()
+        document = orjson.loads(answer.body)
     except ValueError:
         document = None
     if not isinstance(document, dict):
@@ -251,7 +253,7 @@ def _json(answer: requests.Response) -> dict[str, Any]:
     return document
 
 
-def _result(answer: requests.Response, kind: type) -> Any:
+def _result(answer: Accepted, kind: type) -> Any:
     result = _json(answer).get("result")
     if not isinstance(result, kind):
         raise DeliveryError("servicenow: the answer has no result; is CUSTODY_ALERT_SERVICENOW_URL the instance?")

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs, urlsplit
 
-import requests
-
 from custody_pipeline.io.http import Session
 from custody_pipeline.io.s3 import S3Location
 
@@ -97,9 +95,11 @@ def put_presigned(permission: PresignedPut, content: bytes) -> SidecarOutcome:
     """
     try:
         with Session() as session:
-            answer = session.put(permission.url, data=content, headers=permission.headers, timeout=TIMEOUT_SECONDS)
-    # The cause holds the URL.
-    except requests.RequestException:
+            answer = session.put(
+                permission.url, data=content, headers=permission.headers, timeout=TIMEOUT_SECONDS, stream=True
+            )
+    # The cause holds the URL. OSError: of requests, or a CA bundle that is missing.
+    except OSError:
         raise SidecarError(permission.where, None) from None
     if answer.status_code == 412:
         return "already_there"

@@ -49,7 +49,7 @@ from custody_pipeline.extract.genesys_errors import (
     UnexpectedAnswer,
 )
 from custody_pipeline.extract.rate_limiter import RateLimiter
-from custody_pipeline.io.http import Bearer, Pause, Session, body_of, retry_after
+from custody_pipeline.io.http import Bearer, Pause, Session, body_of, is_token, retry_after
 from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -399,11 +399,14 @@ class GenesysClient:
                 "POST",
                 f"{self._settings.login_url}/oauth/token",
                 "/oauth/token",
-                lambda: HTTPBasicAuth(str(self._settings.genesys_client_id), secret.get_secret_value()),
+                # As bytes: requests would encode a text as Latin-1, which cannot hold every character.
+                lambda: HTTPBasicAuth(
+                    str(self._settings.genesys_client_id).encode(), secret.get_secret_value().encode()
+                ),
                 data={"grant_type": "client_credentials"},
             )
             granted = answer.object()
-            if not isinstance(granted.get("access_token"), str):
+            if not is_token(granted.get("access_token")):
                 raise answer.unexpected("no access_token in the answer")
         # What was asked for is not at fault, whatever the status. No bytes are kept: they may hold a token.
         except PermanentError as error:

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
-import requests
+from urllib3.exceptions import HTTPError
 
 from custody_pipeline.extract.conversations import NOT_FOUND_PATIENCE
 from custody_pipeline.extract.genesys_errors import NotFound
 from custody_pipeline.flows.document import MAX_BYTES, FlowDocument, FlowError, parse_flow
-from custody_pipeline.io.http import Session
+from custody_pipeline.io.http import Session, body_of
 
 TIMEOUT = (10, 60)
 POLL_SECONDS = 2.0
@@ -108,20 +108,13 @@ def _download(url: str, api_url: str, source: str) -> bytes:
                         continue
                     if response.status_code != 200:
                         raise FlowError(source, 1, f"the download answered HTTP {response.status_code}; try again")
-                    return _read(response, source)
-            except requests.RequestException as error:
+                    return body_of(response, MAX_BYTES)
+            except (OSError, EOFError, HTTPError) as error:
                 # The cause holds the presigned URL.
                 raise FlowError(source, 1, f"the download broke off ({type(error).__name__}); try again") from None
+            except ValueError as error:
+                raise FlowError(source, 1, f"{error}; no flow is that large") from None
     raise FlowError(source, 1, "the download is redirected in circles; export the flow in Architect")
-
-
-def _read(response: requests.Response, source: str) -> bytes:
-    body = bytearray()
-    for chunk in response.iter_content(64 * 1024):
-        body += chunk
-        if len(body) > MAX_BYTES:
-            raise FlowError(source, 1, f"more than {MAX_BYTES:,} bytes; no flow is that large")
-    return bytes(body)
 
 
 def _followed(url: str, location: str) -> str:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from botocore.exceptions import ClientError
 
-from custody_pipeline.io.objects import get_object, listed, put_bytes, written_by_another
+from custody_pipeline.io.objects import get_object, listed, put_bytes, read_up_to, written_by_another
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.io.whole_file import found_in, sync_folder
 
@@ -141,7 +141,7 @@ class BucketStore:
 
 
 def _whole(stream: IO[bytes] | StreamingBody, key: str) -> bytes:
-    content = stream.read(MOST_BYTES + 1)
+    content = read_up_to(stream, MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise DocumentTooLargeError(f"{key} has more than {MOST_BYTES:,} bytes, as no document here has")
     return content

@@ -7,9 +7,12 @@ Belongs here: how long to wait, and where a body ends. Does not: which answers a
 from __future__ import annotations
 
 import gzip
+import re
+import time
 import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any, TypeGuard
 
 import requests
 from requests.auth import AuthBase
@@ -20,6 +23,8 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from custody_pipeline.io.clock import http_date
 
 _CHUNK = 1 << 16
+BODY_SECONDS = 300.0
+"""For this time, a body may come: a server that sends a byte a minute would otherwise hold a night for ever."""
 
 
 class Pause(wait_base):
@@ -51,6 +56,22 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None if until is None else max(0.0, (until - now).total_seconds())
 
 
+class _Arriving:
+    """The bytes of a body as they come; with the time limits of all of them, and of each read (the request's)."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw, self._until = raw, time.monotonic() + BODY_SECONDS
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes, fewer only at the end. Raises TimeoutError."""
+        data = bytearray()
+        while len(data) < size and (chunk := self._raw.read1(size - len(data))):
+            data += chunk
+            if time.monotonic() > self._until:
+                raise TimeoutError(f"the body did not end within {BODY_SECONDS:.0f} s")
+        return bytes(data)
+
+
 def body_of(response: requests.Response, most: int) -> bytes:
     """The decoded body of an answer to a `Session`, which was asked for with `stream=True`.
 
@@ -58,13 +79,14 @@ def body_of(response: requests.Response, most: int) -> bytes:
 
     Raises:
         EOFError: the body broke off.
-        TimeoutError: the body stopped.
+        TimeoutError: the body stopped, or did not end within `BODY_SECONDS`.
         ValueError: it has more than `most` bytes, or an encoding that was not asked for.
     """
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in {"", "identity", "gzip", "x-gzip"}:
         raise ValueError("the body has an encoding that was not asked for")
-    source = gzip.GzipFile(fileobj=response.raw) if encoding.endswith("gzip") else response.raw
+    arriving: Any = _Arriving(response.raw)
+    source = gzip.GzipFile(fileobj=arriving) if encoding.endswith("gzip") else arriving
     body = bytearray()
     try:
         while chunk := source.read(_CHUNK):
@@ -91,6 +113,11 @@ class Session(requests.Session):
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: no answer leads elsewhere."""
+
+
+def is_token(value: object) -> TypeGuard[str]:
+    """Whether a login's answer gave a token that a header can carry (RFC 6749, appendix A.12)."""
+    return isinstance(value, str) and bool(re.fullmatch("[!-~]+", value))
 
 
 class Bearer(AuthBase):

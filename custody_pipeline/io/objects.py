@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,6 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ObjectTypeDef
 
@@ -247,6 +248,18 @@ def get_object(client: S3Client, at: S3Location) -> GetObjectOutputTypeDef | Non
         if error_code(error) in ABSENT:
             return None
         raise
+
+
+def read_up_to(body: StreamingBody | IO[bytes], size: int) -> bytes:
+    """The first `size` bytes of a body, or all of a shorter one.
+
+    botocore compares length and checksum only in a read that meets the end. With one bounded read, a body that broke
+    off would pass for a whole one.
+    """
+    data = bytearray()
+    while len(data) < size and (chunk := body.read(size - len(data))):
+        data += chunk
+    return bytes(data)
 
 
 def fetch(client: S3Client, at: S3Location, to: Path) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import requests
 from filelock import FileLock
 from urllib3.exceptions import HTTPError
 
@@ -28,7 +27,7 @@ from custody_pipeline.evidence.log.keys import parse_public_keys
 from custody_pipeline.evidence.log.note import Verifier
 from custody_pipeline.evidence.log.tiles import TileTree
 from custody_pipeline.evidence.reader import NOTE_BYTES, FolderReader, Reader, read
-from custody_pipeline.io.http import Session
+from custody_pipeline.io.http import Session, body_of
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import why_unreadable, write_whole
 from custody_pipeline.operations.endings import ending_of
@@ -71,11 +70,13 @@ def ask(settings: Settings, url: str, witnesses: Sequence[Verifier], target: str
         try:
             place = f"{url.rstrip('/')}/add-checkpoint"
             with Session() as web, web.post(place, data=body, timeout=_TIMEOUT_SECONDS, stream=True) as answer:
-                return answer.status_code, answer.raw.read(_LARGEST_ANSWER, decode_content=True)
-        except (requests.RequestException, HTTPError, OSError) as error:
+                return answer.status_code, body_of(answer, _LARGEST_ANSWER)
+        except (OSError, EOFError, HTTPError) as error:
             raise WitnessError(
                 f"{without_login(url)} cannot be reached ({type(error).__name__}); ask again later"
             ) from error
+        except ValueError as error:
+            raise WitnessError(f"{without_login(url)} gave no cosignature: {error}; check its address") from error
 
     def asked(reader: Reader, checkpoint: Checkpoint) -> Checkpoint:
         return ask_witness(post, TileTree(reader, checkpoint.head.size, LOG), checkpoint, witnesses[0])

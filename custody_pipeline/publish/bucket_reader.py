@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.response import StreamingBody
 
 from custody_pipeline.evidence.reader import Entry, ObjectLock, TargetError
-from custody_pipeline.io.objects import ABSENT, NO_LOCK, error_code, listed
+from custody_pipeline.io.objects import ABSENT, NO_LOCK, error_code, listed, read_up_to
 from custody_pipeline.io.s3 import S3Location
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class _Body(IOBase):
     def read(self, size: int | None = None) -> bytes:
         """The next bytes, or all that are left. Raises TargetError."""
         with _explained(self._name):
-            return self._body.read(None if size is None or size < 0 else size)
+            return self._body.read() if size is None or size < 0 else read_up_to(self._body, size)
 
     def close(self) -> None:
         """Also close the answer."""

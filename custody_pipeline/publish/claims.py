@@ -39,7 +39,7 @@ from custody_pipeline.evidence.log.note import NoteError, Signer, parse, sign
 from custody_pipeline.evidence.reader import CLAIM_BYTES
 from custody_pipeline.io.clock import http_date
 from custody_pipeline.io.concurrency import batches
-from custody_pipeline.io.objects import CHANGED, error_code, get_object, put_bytes
+from custody_pipeline.io.objects import CHANGED, error_code, get_object, put_bytes, read_up_to
 from custody_pipeline.io.s3 import S3Location
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Claims:
         answer = get_object(self.client, at)
         if answer is None:
             return None
-        data = answer["Body"].read(CLAIM_BYTES + 1)
+        data = read_up_to(answer["Body"], CLAIM_BYTES + 1)
         try:
             if len(data) > CLAIM_BYTES:
                 raise ValueError(f"more than {CLAIM_BYTES:,} bytes")

@@ -35,7 +35,7 @@ from filelock import FileLock
 
 from custody_pipeline.evidence.cut.manifest import CUT_JSON, RECORDS, cut_prefix
 from custody_pipeline.evidence.reader import MANIFEST_BYTES
-from custody_pipeline.io.objects import get_object, head, put_bytes
+from custody_pipeline.io.objects import get_object, head, put_bytes, read_up_to
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.completeness import Stated, completeness_of
@@ -242,7 +242,7 @@ class _Run:
     def _note_of(self, revision: int) -> bytes | None:
         if self.nights is not None:
             answer = get_object(self.client, self._noted(self.nights, revision))
-            return answer["Body"].read(MANIFEST_BYTES) if answer else None
+            return read_up_to(answer["Body"], MANIFEST_BYTES) if answer else None
         path = self.files.folder / f"r{revision:04d}.content"
         return path.read_bytes() if path.exists() else None
 

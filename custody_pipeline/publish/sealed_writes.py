@@ -31,6 +31,7 @@ from custody_pipeline.io.objects import (
     get_object,
     head,
     put_bytes,
+    read_up_to,
 )
 from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.claims import SealingError
@@ -240,7 +241,7 @@ class SealedWrites:
         answer = get_object(self.client, self.place / path)
         if answer is None:
             return None
-        data = answer["Body"].read(NOTE_BYTES + 1)
+        data = read_up_to(answer["Body"], NOTE_BYTES + 1)
         if len(data) > NOTE_BYTES:
             raise TooLargeError(f"{self.place / path} has more than {NOTE_BYTES:,} bytes: it is no checkpoint")
         return data, answer["ETag"]

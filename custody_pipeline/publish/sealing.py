@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-import requests
 from requests.adapters import HTTPAdapter
 from rfc3161_client import decode_timestamp_response
 from urllib3 import Retry
@@ -30,7 +29,7 @@ from custody_pipeline.evidence.log.keys import (
 )
 from custody_pipeline.evidence.log.note import Signer, Verifier
 from custody_pipeline.evidence.reader import NOTE_BYTES
-from custody_pipeline.io.http import Session
+from custody_pipeline.io.http import Session, body_of
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.kms import KmsSigner, kms_client
 from custody_pipeline.settings import Settings, SettingsError
@@ -212,14 +211,14 @@ def timestamper(url: str) -> Callable[[bytes], bytes]:
                 query = timestamp_request(data)
                 with session.post(url, data=query, headers=headers, timeout=_TIMEOUT_SECONDS, stream=True) as answer:
                     answer.raise_for_status()
-                    response = answer.raw.read(NOTE_BYTES, decode_content=True)
+                    response = body_of(answer, NOTE_BYTES)
             _check_granted(response, data)
-        except (requests.RequestException, HTTPError, ValueError) as error:
+        except (OSError, EOFError, HTTPError, ValueError) as error:
             raise TimestampUnavailableError(
                 f"the timestamp authority of CUSTODY_TIMESTAMP_URL gave no timestamp ({type(error).__name__}); nothing "
                 "was sealed. Run the night again, or unset CUSTODY_TIMESTAMP_URL to seal without one."
             ) from error
-        return bytes(response)
+        return response
 
     return timestamp
 
