@@ -115,6 +115,30 @@ def test_a_recording_that_an_export_left_out_is_not_called_nothing_lost() -> Non
     ]
 
 
+def test_persons_of_one_name_are_told_apart_and_what_failed_from_what_was_done() -> None:
+    with duckdb.connect() as con:
+        con.execute("CREATE SCHEMA custody; CREATE TABLE asked (n DATE, c VARCHAR, r VARCHAR, has_audio BOOLEAN)")
+        con.execute("INSERT INTO asked VALUES ('2026-11-02', 'c', 'a', true), ('2026-11-02', 'c', 'b', true)")
+        con.execute(
+            "CREATE TABLE custody.access_events AS SELECT 'c' AS conversation_id, NULL AS client_id, "
+            "TIMESTAMP '2026-11-03' AS occurred_at, []::VARCHAR[] AS from_ips, false AS is_own_collection, t.* "
+            "FROM (VALUES ('a', 'u1', 'Ann', 'viewed', 'SUCCESS'), ('b', 'u2', 'Ann', 'viewed', 'Success'), "
+            "('a', 'u3', 'Eve', 'deleted', 'Failure'), ('b', 'u3', 'Eve', 'viewed', 'success'), "
+            "('b', 'u3', 'Eve', 'changed', NULL)) t(recording_id, user_id, user_name, action, outcome)"
+        )
+        con.execute(
+            "CREATE TABLE custody.coverage (partition_date DATE, source VARCHAR, state VARCHAR, complete_until TIME)"
+        )
+        accesses, _ = standing._accesses(con)
+    assert [(access.who, access.action, access.recordings) for access in accesses] == [
+        ("Ann, user u1", "viewed", 1),
+        ("Ann, user u2", "viewed", 1),
+        ("Eve", "changed (outcome unknown)", 1),
+        ("Eve", "deleted (failure)", 1),
+        ("Eve", "viewed", 1),
+    ]
+
+
 def test_an_authorised_person_may_act_in_another_role(
     night: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
