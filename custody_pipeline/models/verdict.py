@@ -10,6 +10,8 @@ from datetime import date
 
 import duckdb
 
+from custody_pipeline.models.reasons import REASONS
+from custody_pipeline.warehouse.sql_files import query
 from custody_pipeline.warehouse.sql_text import table_columns
 
 
@@ -23,7 +25,8 @@ def verdict(states: Sequence[str | None], unexplained: int, sources: Sequence[st
         sources: the sources that are not whole, but for those that no night needs and that were not asked.
     """
     if unexplained:
-        return "bad", f"No. Of {unexplained} recordings something is missing, and nobody knows why."
+        recordings = "1 recording" if unexplained == 1 else f"{unexplained} recordings"
+        return "bad", f"No. Of {recordings} something is missing, and nobody knows why."
     if "incomplete" in states:
         return "bad", "No. A source names more than is there or explained; see custody.reconciliation."
     if not any(states):
@@ -53,12 +56,17 @@ def verdict_of(con: duckdb.DuckDBPyConnection, night: date, *, failed: bool = Fa
         return ""
     row = con.execute(
         "SELECT CASE WHEN collected_at IS NULL THEN NULL WHEN $failed OR state = 'failed' THEN 'failed' "
-        "ELSE completeness END, unexplained FROM custody.nights WHERE partition_date = $night",
+        "ELSE completeness END FROM custody.nights WHERE partition_date = $night",
         {"night": night, "failed": failed},
     ).fetchone()
+    # The number of custody.nights is a sum over sources, which overlap.
+    ((unexplained,),) = con.execute(
+        f"SELECT count(*) FROM ({query('report/recordings')}) WHERE account = 'unexplained'",
+        {"first": night, "last": night, "media": [reason.code for reason in REASONS if "media" in reason.explains]},
+    ).fetchall()
     sources = con.execute(
         "SELECT DISTINCT source FROM custody.coverage "
         "WHERE state <> 'whole' AND (is_needed OR state <> 'not_asked') AND partition_date = $night ORDER BY source",
         {"night": night},
     ).fetchall()
-    return "" if row is None else f"Complete? {verdict([row[0]], row[1], [source for (source,) in sources])[1]}"
+    return "" if row is None else f"Complete? {verdict([row[0]], unexplained, [source for (source,) in sources])[1]}"

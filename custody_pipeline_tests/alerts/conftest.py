@@ -39,6 +39,10 @@ class Night:
             "(partition_date DATE, source VARCHAR, state VARCHAR, complete_until TIMESTAMP, is_needed BOOLEAN)"
         )
         con.execute(
+            "CREATE TABLE custody.chain_of_custody (partition_date DATE, custom_data_state VARCHAR, "
+            "gap_reasons VARCHAR[], object_bytes BIGINT)"
+        )
+        con.execute(
             "CREATE TABLE custody.nights "
             "(partition_date DATE, state VARCHAR, recoverable BIGINT, completeness VARCHAR, unexplained BIGINT, "
             "collected_at TIMESTAMP)"

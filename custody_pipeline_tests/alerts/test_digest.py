@@ -66,7 +66,9 @@ def test_gaps_told_one_by_one_stay_so_and_only_new_ones_are_folded(night: Night,
 
 
 def test_slack_tells_the_nights_verdict_and_links_its_report(night: Night, send: Send, hook: Hook) -> None:
-    night.con.execute("INSERT INTO custody.nights VALUES (?, 'final', 0, 'established', 3, ?)", [NIGHT, NOW])
+    # Two sources name the one recording that nobody can explain.
+    night.con.execute("INSERT INTO custody.nights VALUES (?, 'final', 0, 'established', 2, ?)", [NIGHT, NOW])
+    night.con.execute("INSERT INTO custody.chain_of_custody VALUES (?, 'present', [], 0)", [NIGHT])
     night.con.execute(
         "INSERT INTO raw.publications BY NAME SELECT ? AS partition_date, ? AS published_at", [NIGHT, NOW]
     )
@@ -74,7 +76,7 @@ def test_slack_tells_the_nights_verdict_and_links_its_report(night: Night, send:
     send(slack_webhook_url=hook.address, digest_above=10, link_template=REPORT)
     text = hook.documents[0]["text"].splitlines()
     assert text[1] == (
-        "Complete? No. Of 3 recordings something is missing, and nobody knows why. 12 gaps are new. "
+        "Complete? No. Of 1 recording something is missing, and nobody knows why. 12 gaps are new. "
         "<https://reports.example.com/2026-11-02/report.html|report>"
     )
     assert len(text) == 3
