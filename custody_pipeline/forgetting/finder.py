@@ -305,7 +305,7 @@ def holders(settings: Settings, conversations: Sequence[str]) -> dict[str, str]:
         # Also a hold that failed at the vendor or in S3: the matter asked for it, and has not released it.
         for item in read_holds(register_of(settings, name)).conversations:
             if item.lower() in ids:
-                found[item.lower()] = f"matter {name} holds conversation {item}, until custody matter release {name}"
+                found[item.lower()] = f"matter {name} (conversation {item}), until custody matter release {name}"
     return found
 
 

@@ -275,7 +275,7 @@ def test_what_holds_a_conversation_holds_the_key_of_its_night(twins: tuple[Setti
     new_matter(twin, "roe", "Roe", "1", {"ids": [str(row[0])]})
     register.folder.mkdir(parents=True, exist_ok=True)
     (register.folder / "holds.json").write_bytes(msgspec.json.encode(Holds({str(row[0]): HELD})))
-    with pytest.raises(HeldError, match="matter roe holds conversation"):
+    with pytest.raises(HeldError, match=r"since it is held by matter roe \(conversation"):
         erase(twin, wanted(), say)
     (outcome,) = resume(twin, say)
     assert outcome.request.state == "waiting"
