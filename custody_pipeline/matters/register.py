@@ -207,6 +207,16 @@ class Register:
             file.flush()
             os.fsync(file.fileno())
 
+    def told(self) -> list[dict[str, Any]]:
+        """What was done for the matter, oldest first, without looks; and which volumes an erasure removed."""
+        removed = (
+            {"at": volume.removed_at, "what": f"{volume.name} removed by an erasure", "operator": ""}
+            for volume in self.volumes()
+            if volume.removed_at
+        )
+        done = (event for event in self.events() if event["what"] != "looked")
+        return sorted((*done, *removed), key=lambda event: str(event["at"]))
+
     def events(self) -> list[dict[str, Any]]:
         """Events of the matter, oldest first; a line of a killed process may be incomplete."""
         path = self.folder / "events.ndjson"

@@ -138,7 +138,6 @@ def facts_of(
 ) -> dict[str, Any]:
     """The content of the pages. `fingerprint`: of the signing key; `head`: where the package's proofs lead."""
     now = utc_now()
-    earlier = [event for event in register.events() if event["what"] != "looked"]
     this = {"at": f"{now:%Y-%m-%dT%H:%M:%SZ}", "what": f"{volume.name}, this volume", "operator": actor.operator}
     return {
         "volume": volume.name,
@@ -152,7 +151,7 @@ def facts_of(
         "log_root": head.root.hex(),
         "manifest_sha256": manifest_sha256,
         "supersedes": sum(item.supersedes is not None for item in volume.recordings),
-        "events": [*earlier, this],
+        "events": [*register.told(), this],
     }
 
 

@@ -53,6 +53,7 @@ def test_a_volume_that_was_handed_over_is_told_with_its_receiver_and_goes_if_it_
     assert left == ["VOL002", "VOL003"]
     assert [volume.name for volume in register.volumes()] == [f"VOL00{number}" for number in range(1, 6)]
     assert [volume.state() for volume in register.volumes()] == ["removed", "altered", "here", "gone", "gone"]
+    assert [event["what"] for event in register.told()[1:]] == ["VOL001 removed by an erasure"]
     assert not any(map(register.is_lost, register.volumes())), "the one that went was handed over"
 
 
