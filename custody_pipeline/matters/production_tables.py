@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +120,7 @@ def index_row(
     emails = "; ".join(filter(None, (agent_names.get(user_id, ("", ""))[1] for user_id in ids)))
     gaps = [sentence(code) for code in _list(row.get("gap_reasons"))]
     if not row.get("duration_ms"):
-        gaps.append("No source states how long it is.")
+        gaps.append(_from_its_times(row) or "No source states how long it is.")
     tags = {name: value or "" for name, value in row.items() if is_tag_column(name)}
     return {
         "control_number": control,
@@ -154,6 +154,15 @@ def index_row(
         "supersedes": supersedes or "",
         "row_sha256": row.get("row_sha256") or "",
     }
+
+
+def _from_its_times(row: Mapping[str, str | None]) -> str:
+    """The length of a recording whose sidecar states none; empty if its times do not tell it either."""
+    start, end = _moment(row.get("recording_start")), _moment(row.get("recording_end"))
+    if start is None or end is None or end <= start:
+        return ""
+    length = duration(str((end - start) // timedelta(milliseconds=1)))
+    return f"No sidecar states how long it is; from its start to its end are {length}."
 
 
 def sentence(code: str) -> str:

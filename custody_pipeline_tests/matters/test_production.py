@@ -596,6 +596,11 @@ def test_a_recording_whose_length_no_source_states_says_so_in_every_table(night:
     told = index_row(matter, row, {})
     assert told["duration"] == ""
     assert told["gaps"].endswith(". No source states how long it is.")
+    times = {"recording_start": "2026-11-02T10:00:00", "recording_end": "2026-11-02T10:01:01.2"}
+    told = index_row(matter, row | times, {})
+    assert told["gaps"].endswith(". No sidecar states how long it is; from its start to its end are 00:01:01.")
+    told = index_row(matter, row | times | {"recording_end": "2026-11-02T09:00:00"}, {})
+    assert told["gaps"].endswith(". No source states how long it is.")
     timed = index_row(matter, row | {"duration_ms": "61000"}, {})
     assert (timed["duration"], "how long" in timed["gaps"]) == ("00:01:01", False)
 
