@@ -64,7 +64,7 @@ def report_html(
         account=account,
         bars=bars,
         bars_label=", ".join(name for _, _, _, name in bars),
-        unmatched=len(standing.found.unmatched) + len(standing.found.elsewhere),
+        found=standing.found,
         criteria=criteria(matter),
         nights=standing.nights,
         now=utc_now(),
@@ -92,7 +92,7 @@ def matter_html(matter: Matter, standing: Standing, register: Register, actor: A
         "made_at": f"{utc_now():%Y-%m-%d %H:%M}",
         "operator": actor.operator,
         "tool_version": actor.tool_version,
-        "events": [event for event in register.events() if event["what"] != "looked"],
+        "events": register.told(),
     }
     return report_html(matter, standing, [(name, count[name]) for name in names], [], facts)
 

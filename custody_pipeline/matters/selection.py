@@ -6,6 +6,7 @@ Belongs here: conditions → rows, kept in little memory, and ids that match not
 
 from __future__ import annotations
 
+import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,13 +28,14 @@ from custody_pipeline.warehouse.sql_text import table_columns
 
 _DIVISIONS = """lower(conversation_id) IN (
         SELECT lower(conversation_id) FROM custody.divisions
-        WHERE list_has_any([lower(division_id), lower(division_name)], $divisions)
+        WHERE list_has_any([lower(division_id), lower(trim(nfc_normalize(division_name)))], $divisions)
     ) OR ($or_unread AND lower(conversation_id) NOT IN (
         SELECT lower(conversation_id) FROM custody.divisions
         GROUP BY ALL HAVING bool_and(division_name IS NOT NULL OR NOT $divisions_by_name)
     ))"""
-_QUEUES = "SELECT DISTINCT lower(unnest(list_concat(queue_ids, queue_names))) FROM custody.chain_of_custody"
-_NAMED_DIVISIONS = "SELECT DISTINCT lower(unnest([division_id, division_name])) FROM custody.divisions"
+_NAMES = "SELECT DISTINCT lower(trim(nfc_normalize(unnest({})))) FROM custody."
+_QUEUES = f"{_NAMES.format('list_concat(queue_ids, queue_names)')}chain_of_custody"
+_NAMED_DIVISIONS = f"{_NAMES.format('[division_id, division_name]')}divisions"
 _NAMED_AGENTS = "SELECT user_id FROM custody.agents WHERE user_name IS NOT NULL"
 _ROWS_AT_ONCE = 1_000
 _PACKED_AT_ONCE = 500
@@ -124,6 +126,11 @@ class Found:
     unseen_tags: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     unseen_queues: tuple[str, ...] = ()
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Agents, queues, divisions and tags of the matter file that no collected night has."""
+        return (*self.strangers, *self.unseen_queues, *self.unseen_tags)
 
     @property
     def produced(self) -> Iterator[Recording]:
@@ -223,7 +230,7 @@ def _rows(
         "end_moment": end,
         "agents": _agents(con, selection.agents)[0],
         "agents_by_name": _has_name(selection.agents),
-        "queues": [queue.lower() for queue in selection.queues],
+        "queues": list(map(_name, selection.queues)),
         "queues_by_name": _has_name(selection.queues),
         "media": media,
         "unknown_kinds": unknown_kinds,
@@ -236,12 +243,17 @@ def _rows(
     if selection.divisions:
         if not table_columns(con, "custody.divisions"):
             raise SettingsError(f"{matter.path}: divisions: no collected night has them; run a night first")
-        divisions, bound["divisions"] = _DIVISIONS, [division.lower() for division in selection.divisions]
+        divisions, bound["divisions"] = _DIVISIONS, list(map(_name, selection.divisions))
         bound["divisions_by_name"] = _has_name(selection.divisions)
     where = f"({divisions}) AND (coalesce(({_condition(con, matter)}), false) OR ($or_unread AND is_unread))"
     # A snapshot of an earlier version has no agents.
     named = _NAMED_AGENTS if table_columns(con, "custody.agents") else "SELECT '' AS user_id"
     return f"WITH named_agents AS ({named}) FROM ({query('matters/selected')}) AS c WHERE {where}", bound
+
+
+def _name(text: str) -> str:
+    """A name as it is compared: an accented letter has two spellings, which look the same."""
+    return unicodedata.normalize("NFC", text).strip().lower()
 
 
 def _has_name(wanted: tuple[str, ...]) -> bool:
@@ -268,17 +280,17 @@ def _agents(con: duckdb.DuckDBPyConnection, wanted: tuple[str, ...]) -> tuple[li
     named: dict[str, set[str]] = {}
     for user_id, _, _, words in _agents_of(con):
         for word in (user_id, *words):
-            named.setdefault(word.casefold(), set()).add(user_id.lower())
-    strangers = tuple(agent for agent in wanted if agent.casefold() not in named)
+            named.setdefault(_name(word).casefold(), set()).add(user_id.lower())
+    strangers = tuple(agent for agent in wanted if _name(agent).casefold() not in named)
     # An agent that no night has must find nothing; without the id, the condition would find everything.
-    ids = {found for agent in wanted for found in named.get(agent.casefold(), {agent.lower()})}
+    ids = {found for agent in wanted for found in named.get(_name(agent).casefold(), {_name(agent)})}
     return sorted(ids), strangers
 
 
 def _unseen(con: duckdb.DuckDBPyConnection, wanted: tuple[str, ...], seen: str) -> tuple[str, ...]:
     """Which of the wanted names no collected night has. `seen`: a query for the names in lower case."""
     known = set(con.execute(seen).fetchall() if wanted else ())
-    return tuple(name for name in wanted if (name.lower(),) not in known)
+    return tuple(name for name in wanted if (_name(name),) not in known)
 
 
 def tag_keys(con: duckdb.DuckDBPyConnection) -> list[str]:

@@ -114,6 +114,33 @@ def test_a_matter_whose_ids_are_in_no_night_is_not_called_complete(night: Publis
     assert "Not on this page: 1 id that no collected night has." in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("select", "told"),
+    [
+        (
+            "agents: [{agent}, Nobody Here]",
+            "1 name of an agent, a queue, a division or a tag that no collected night has.",
+        ),
+        ("ids: [{id}]\n  where: 1 = 0", "1 id of recordings of which nothing shows that the other conditions hold."),
+    ],
+)
+def test_a_matter_whose_names_are_in_no_night_is_not_called_complete(
+    night: Published, tmp_path: Path, select: str, told: str
+) -> None:
+    row = next(row for row in night.rows if row["user_ids"])
+    night.matter(
+        "names", f"  {select.format(agent=row['user_ids'][0], id=row['recording_id'])}\n  from: {NIGHT}\n  to: {NIGHT}"
+    )
+    found = CliRunner().invoke(app, ["report", "--matter", "names", "--out", str(tmp_path)])
+    assert found.exit_code == 2
+    assert f"Not on this page: {told}" in (tmp_path / "report.html").read_text()
+    page = tmp_path / "matter.html"
+    assert CliRunner().invoke(app, ["matter", "report", "names", "--to", str(page)]).exit_code == 0
+    words = "1 of the agents, queues, divisions and tags that were asked for: Nobody Here."
+    assert (words in page.read_text()) == ("agents" in select)
+    assert ("the recordings are there, but nothing shows" in page.read_text()) == ("ids" in select)
+
+
 def test_days_without_a_night_of_the_matter_are_not_called_never_collected(night: Published, tmp_path: Path) -> None:
     night.matter("one", f"  ids: [{night.rows[0]['recording_id']}]")
     before = str(NIGHT - timedelta(days=1))

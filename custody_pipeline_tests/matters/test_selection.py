@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import unicodedata
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 from unittest.mock import Mock
 
 import duckdb
@@ -312,6 +314,37 @@ def test_each_condition_finds_what_the_rows_say(night: Published) -> None:
     kinds = {item.kind for item in find(night, "  media: [call, screen]").recordings}
     assert kinds <= {"call", "screen", ""}
     assert kinds - {""}
+
+
+@pytest.mark.parametrize("condition", ["agents", "queues", "divisions"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_name_is_found_in_both_spellings_of_an_accented_letter(
+    night: Published, form: Literal["NFC", "NFD"], condition: str
+) -> None:
+    row = [unicodedata.normalize(form, "Élodie Müller ")]
+    spelled = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "Élodie Müller")
+    with duckdb.connect() as con:
+        con.execute("CREATE SCHEMA custody")
+        con.execute(
+            """
+            CREATE TABLE custody.chain_of_custody AS
+            SELECT 'c' AS conversation_id, 'r' AS recording_id, DATE '2026-11-02' AS partition_date,
+                NULL::TIMESTAMP AS conversation_start, NULL::TIMESTAMP AS recording_start, ['u1'] AS user_ids,
+                ['q1'] AS queue_ids, [?] AS queue_names, NULL::VARCHAR AS ani, NULL::VARCHAR AS dnis,
+                '{}'::JSON AS custom_data, 'present' AS custom_data_state, 'd' AS conversation_sha256,
+                []::VARCHAR[] AS gap_reasons, 'Call' AS media_type, NULL::VARCHAR AS media_subtype,
+                NULL AS media_sha256, NULL AS object_uri, NULL AS sidecar_uri, '' AS row_sha256, '' AS custody_status
+            """,
+            row,
+        )
+        con.execute(
+            "CREATE TABLE custody.agents AS SELECT NULL::DATE partition_date, 'u1' user_id, ? user_name, '' email", row
+        )
+        con.execute(
+            "CREATE TABLE custody.divisions AS SELECT 'c' conversation_id, 'd1' division_id, ? division_name", row
+        )
+        found = select(con, night.matter("spelled", f"  {condition}: ['{spelled.upper()}']"))
+    assert (len(found.recordings), found.unseen) == (1, ())
 
 
 def test_tag_conditions_hold_for_each_tag(night: Published) -> None:

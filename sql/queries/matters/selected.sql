@@ -36,7 +36,9 @@ WHERE (NOT $by_id OR lower(conversation_id) IN (SELECT id FROM asked) OR lower(r
         OR ($or_unread AND is_unread AND coalesce(len(user_ids), 0) = 0)  -- a sidecar tells them as well
         OR ($agents_by_name AND conversation_id IN (FROM with_unnamed_agents)))
     AND (len($queues::VARCHAR[]) = 0 OR list_has_any(
-        list_transform(coalesce(queue_ids, []) || coalesce(queue_names, []), lambda queue: lower(queue)), $queues
+        list_transform(
+            coalesce(queue_ids, []) || coalesce(queue_names, []), lambda queue: lower(trim(nfc_normalize(queue)))
+        ), $queues
     ) OR ($or_unread AND (is_unread OR ($queues_by_name AND len(queue_ids) > len(coalesce(queue_names, []))))))
     -- With `$unknown_kinds`, also recordings whose kind nothing tells (what is missing has no document), or no known word.
     AND (len($media::VARCHAR[]) = 0 OR coalesce(list_contains($media, CASE
