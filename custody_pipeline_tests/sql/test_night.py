@@ -523,3 +523,20 @@ def test_an_agent_who_did_not_answer_is_not_in_the_recording(
     night.metadata("c1", {"recording_id": "r1", "session_id": customer["session_id"]})
     yield
     assert (night.row()["user_ids"], night.row()["custom_data_legal_hold"]) == (users, tag)
+
+
+@together
+def test_the_sidecar_tells_whose_leg_was_recorded_if_the_session_is_the_customers(night: Night) -> Parts:
+    night.transfer({"Legal-Hold": "false"}, {"Legal-Hold": "true"})
+    customer = night.leg("customer")["sessions"][0]
+    for leg in night.details()["participants"][2:]:
+        leg["sessions"][0] |= {"peer_id": customer["session_id"], "recording": False}
+    night.metadata("c1", *({"recording_id": name, "session_id": customer["session_id"]} for name in ("r1", "r2")))
+    yield
+    assert [night.row(name)["custom_data_legal_hold"] for name in ("r1", "r2")] == ["false", "true"]
+    night.sidecar()["user_ids"] = ["c1-user-9"]
+    yield
+    assert night.row("r1")["user_ids"] == ["c1-user-9"]
+    assert night.query(
+        "SELECT leg_users FROM staging.recordings WHERE recording_id LIKE 'r1%' AND partition_date = ?", [night.day]
+    ) == [{"leg_users": ["c1-user-1", "c1-user-2"]}]

@@ -222,11 +222,12 @@ session_candidates AS (
         session.user_id,
         session.only_rang,
         session.edge_id,
+        coalesce(list_contains(recording.named_users, session.user_id), false) AS is_named,
         CASE
             WHEN recording.named_session_id = session.session_id THEN 1
             WHEN recording.named_session_id = session.peer_id THEN 2
             WHEN recording.named_session_id IS NULL AND (session.is_recorded OR session.screen_session_id = session.session_id)
-                AND list_contains(recording.named_users, session.user_id) THEN 3
+                AND is_named THEN 3
             WHEN recording.named_session_id IS NULL AND (session.is_recorded OR session.screen_session_id = session.session_id)
                 AND recording.recordings_of_conversation = 1 THEN 4
         END AS evidence
@@ -245,11 +246,16 @@ sessions AS (
             WHEN count(DISTINCT session_id) FILTER (evidence = 4) = 1 THEN any_value(session_id) FILTER (evidence = 4)
         END AS session_id,
         arg_min(edge_id, (evidence, session_id)) AS edge_id,
-        list_sort(list_distinct(
-            list(user_id) FILTER (evidence <= 3 AND purpose IN ('agent', 'user') AND user_id IS NOT NULL AND NOT only_rang)
-        )) AS leg_users
-    FROM session_candidates
-    WHERE evidence IS NOT NULL
+        -- All agents of a call that was transferred may be at the other end of one session. The sidecar tells whose leg it is.
+        list_sort(list_distinct(coalesce(
+            list(user_id) FILTER (is_agent AND is_named),
+            list(user_id) FILTER (is_agent)
+        ))) AS leg_users
+    FROM (
+        SELECT *, evidence <= 3 AND purpose IN ('agent', 'user') AND user_id IS NOT NULL AND NOT only_rang AS is_agent
+        FROM session_candidates
+        WHERE evidence IS NOT NULL
+    )
     GROUP BY partition_date, conversation_id, recording_id
 ),
 
