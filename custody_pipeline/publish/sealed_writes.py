@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,7 @@ class SealedWrites:
         Raises:
             UploadError: the bucket cannot lock; it must be created with Object Lock.
         """
-        there = self._left_overs(draft)
+        there, lock = self._left_overs(draft), _in_force(draft.lock)
         cut = self.place / cut_prefix(draft.night, draft.revision).rstrip("/")
 
         def copy(file: CutFile) -> Stored:
@@ -74,19 +74,19 @@ class SealedWrites:
             put = partial(copy_object, self.client, source, at, once=True, ContentType=content_types[file.path])
             try:
                 # Asked for with the copy, the lock takes the place of the bucket's default retention.
-                return put(**_lock_arguments(draft.lock))
+                return put(**_lock_arguments(lock))
             except ClientError:
-                if draft.lock is None:
+                if lock is None:
                     raise
                 return put()  # not every store takes it with a copy: `_lock` asks for it then
 
         with Uploads(self.client) as uploads:
             copies = {file.path: uploads.submit(copy, file) for file in draft.files}
         stored = {path: future.result() for path, future in copies.items()}
-        if draft.lock is not None:
+        if lock is not None:
             with Uploads(self.client) as uploads:
                 for found in stored.values():
-                    uploads.submit(self._lock, found, draft.lock)
+                    uploads.submit(self._lock, found, lock)
         return stored
 
     def _left_overs(self, draft: Draft) -> dict[str, Stored]:
@@ -141,7 +141,7 @@ class SealedWrites:
 
     def put(self, writes: Sequence[Write], lock: Lock | None) -> None:
         """Put the files of a seal, and last the log's tiles; the head is `put_head`'s."""
-        locked = _lock_arguments(lock)
+        locked = _lock_arguments(_in_force(lock))
 
         def put_one(write: Write) -> Stored:
             extra: dict[str, Any] = {"ContentType": write.content_type, **(locked if write.once else {})}
@@ -245,6 +245,13 @@ class SealedWrites:
         if len(data) > NOTE_BYTES:
             raise TooLargeError(f"{self.place / path} has more than {NOTE_BYTES:,} bytes: it is no checkpoint")
         return data, answer["ETag"]
+
+
+def _in_force(lock: Lock | None) -> Lock | None:
+    """The lock without a retention that is over: S3 refuses a date that has passed."""
+    if lock is None or lock.until is None or datetime.fromisoformat(lock.until) > datetime.now(UTC):
+        return lock
+    return Lock(None, None, legal_hold=True) if lock.legal_hold else None
 
 
 def _lock_arguments(lock: Lock | None) -> dict[str, Any]:

@@ -157,6 +157,8 @@ class Sealer:
     def _carry_out(self, state: State, bundle: Bundle, records: bytes | None, now: datetime | None) -> Sealed:
         signers, draft = self._signers(bundle), bundle.draft
         self.claims.check_bundle(bundle, state.head, signers)
+        if now is not None and state.agreed is None:
+            draft = _as_of(now, draft, state)
         stored = self.writes.copy_into_cut(draft, self.claims.folder(bundle.id), bundle.content_types)
         files = [msgspec.structs.replace(file, version_id=stored[file.path].version_id) for file in draft.files]
         claimed = next(file for file in draft.files if file.path == RECORDS)
@@ -174,8 +176,6 @@ class Sealer:
             current, used = self._agree(current, bundle, ours, signers)
             return used
 
-        if now is not None and state.agreed is None:
-            draft = _sealed_at(now, draft, state)
         sealed = seal(
             replace(draft, files=files),
             [leaf_hash(line) for line in records.split(b"\n")[:-1]],
@@ -186,7 +186,7 @@ class Sealer:
             timestamp=self.sealing.timestamp,
             agreed=agreed,
         )
-        self.writes.put(sealed.writes, draft.lock)
+        self.writes.put(sealed.writes, sealed.cut.lock or None)
         self.writes.put_head(state.head, sealed.checkpoint, state.published_etag)
         write_whole(self.folder / "head", sealed.checkpoint.note.data)
         self.claims.release(current, sealed.checkpoint.head)
@@ -270,12 +270,19 @@ class Sealer:
         return read_checkpoint(path.read_bytes()).head if path.exists() else None
 
 
-def _sealed_at(now: datetime, draft: Draft, state: State) -> Draft:
-    """The draft of a claim that was found; if it was made long ago, with the present time.
+def _as_of(now: datetime, draft: Draft, state: State) -> Draft:
+    """The draft of a claim that was found; if it was made long ago, with the present time, and locked for as long.
 
     A timestamp of today would contradict the old time. A statement in the cut has that time, which stays then.
     """
-    stated = {STATEMENT, KEY_STATEMENT} & {file.path for file in draft.files}
-    if stated or now - datetime.fromisoformat(draft.sealed_at) < _SOON:
+    waited = now - datetime.fromisoformat(draft.sealed_at)
+    if waited < _SOON:
+        return draft
+    lock = draft.lock
+    if lock is not None and lock.until is not None:
+        until = datetime.fromisoformat(lock.until) + waited
+        lock = msgspec.structs.replace(lock, until=f"{until:%Y-%m-%dT%H:%M:%SZ}")
+    draft = replace(draft, lock=lock)
+    if {STATEMENT, KEY_STATEMENT} & {file.path for file in draft.files}:
         return draft
     return replace(draft, sealed_at=f"{now:%Y-%m-%dT%H:%M:%SZ}", clock=state.clock)

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,21 +24,23 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError
 
-from custody_pipeline.evidence.cut.manifest import decode_cut
+from custody_pipeline.evidence.cut.manifest import Lock, decode_cut
 from custody_pipeline.evidence.log.checkpoint import Checkpoint, cosigned_by, read_checkpoint
 from custody_pipeline.evidence.log.cosignatures import WitnessContradictsError, add_cosignatures
 from custody_pipeline.evidence.log.keys import new_key, write_new_key
 from custody_pipeline.evidence.log.merkle import EMPTY_ROOT
-from custody_pipeline.evidence.reader import CLAIM_BYTES, TargetError
+from custody_pipeline.evidence.reader import CLAIM_BYTES, TargetError, read
 from custody_pipeline.evidence.verify.codes import Severity
 from custody_pipeline.evidence.verify.options import Options
 from custody_pipeline.evidence.verify.target import verify
 from custody_pipeline.io.objects import UploadError
 from custody_pipeline.io.s3 import S3Location
 from custody_pipeline.operations.verification import public_keys
+from custody_pipeline.publish.bucket_reader import S3Reader
 from custody_pipeline.publish.claims import SealingError
 from custody_pipeline.publish.publication import publish_night
 from custody_pipeline.publish.sealed_writes import SealedWrites
+from custody_pipeline.publish.sealing import Sealing
 from custody_pipeline_tests.evidence.authority import make_authority
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.witness import Witness
@@ -332,6 +335,34 @@ def test_a_claim_that_waited_for_days_is_sealed_as_of_the_day_that_ends_it(
     options = Options(public_keys=public_keys(second.settings, []), timestamp_roots=[root])
     report = verify(MemoryReader(in_memory()), options)
     assert (report.status, report.valid["cuts"]) == (0, 1), report.summary()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(("said", "days"), [(b'"pending":{', 3), (b'"agreed":{', 0)])
+def test_a_claim_whose_lock_would_be_over_is_finished(
+    s3: S3Client, bucket: str, homes: Homes, monkeypatch: pytest.MonkeyPatch, said: bytes, days: int
+) -> None:
+    """S3 refuses a lock until a time that has passed. The lock lasts as long from the day that ends the claim.
+
+    After the agreement every file is locked as `cut.json` says, and that lock may end.
+    """
+    first, second, now = homes("first", 0, bucket), homes("second", 0, bucket), datetime.now(UTC)
+    monkeypatch.setattr(Sealing, "retain_until", lambda *_: now + timedelta(seconds=5))
+
+    def publish(home: Home, client: Any, at: datetime) -> None:
+        settings = home.settings.model_copy(update={"lock_mode": "COMPLIANCE"})
+        with home.open() as con:
+            publish_night(con, settings, NIGHT, tables=TWO_TABLES, client=client, now=at)
+
+    with pytest.raises(Killed):
+        publish(first, dies_after(s3, said), now - timedelta(days=days))
+    time.sleep(max(0.0, (now - datetime.now(UTC)).total_seconds() + 5.1))
+    publish(second, s3, now)
+    reader = S3Reader(s3, S3Location(bucket, "prod"))
+    report = verify(reader, Options(public_keys=public_keys(second.settings, [])))
+    assert (report.status, report.valid["cuts"], report.valid["locks"]) == (0, 1, report.total["locks"])
+    until = f"{now + timedelta(days=days, seconds=5):%Y-%m-%dT%H:%M:%SZ}"
+    assert decode_cut(read(reader, f"cuts/date={NIGHT}/r0001/cut.json")).lock == Lock("COMPLIANCE", until, False)
 
 
 def acting_before_agreement(client: S3Client, act: Mock) -> Any:
