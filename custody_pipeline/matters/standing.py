@@ -96,7 +96,8 @@ class Standing:
 
     Attributes:
         nights: those of the dates and of the recordings, oldest first. If no id is listed and an end of the dates is
-            open: of the dates, the known nights that may still hold more.
+            open: of the dates, the known nights that may still hold more, and those from the first day on that nobody
+            collected.
         gaps: by reason, the most frequent first.
         changed: nights that are new, or got a new revision, since the last look.
         produced: recordings of earlier productions.
@@ -298,6 +299,10 @@ def _nights(con: duckdb.DuckDBPyConnection, matter: Matter, of_dates: Iterable[d
             and (end is None or night <= (end - timedelta(microseconds=1)).date())
             and (state in ("missing", *_MAY_CHANGE) or completeness != "established")
         ]
+        if begin is not None:  # nobody may have collected the nights up to yesterday
+            ended = (utc_now().date() - begin.date()).days
+            since = (begin.date() + timedelta(days=number) for number in range(ended))
+            of_dates += [night for night in since if night not in known]
     # Several workers: a night's sealed events lack its own publication.
     known_here = table_columns(con, "raw.publications")
     newest = "SELECT partition_date, max(revision) FROM raw.publications GROUP BY ALL"

@@ -405,9 +405,10 @@ def test_how_a_matter_stands(night: Published) -> None:
 
 def test_a_night_that_may_grow_is_of_every_matter_whose_open_dates_have_it(night: Published) -> None:
     nobody = "  where: recording_id = 'nobody'"
+    since = [NIGHT + timedelta(days=number) for number in range((utc_now().date() - NIGHT).days)]
     for dates, nights in (
-        (f"  from: {NIGHT}\n", [NIGHT]), ("", [NIGHT]), (f"  to: {NIGHT}\n", [NIGHT]),
-        (f"  from: {NIGHT + timedelta(days=1)}\n", []), (f"  to: {NIGHT - timedelta(days=1)}\n", []),
+        (f"  from: {NIGHT}\n", since), ("", [NIGHT]), (f"  to: {NIGHT}\n", [NIGHT]),
+        (f"  from: {NIGHT + timedelta(days=1)}\n", since[1:]), (f"  to: {NIGHT - timedelta(days=1)}\n", []),
     ):  # fmt: skip
         matter = night.matter("open", dates + nobody)
         found = standing(night.settings, matter, register_of(night.settings, "open"))
