@@ -18,7 +18,8 @@ received bytes come last, under `conversation` or `body`, verbatim (or as `conve
 the bytes are no JSON or hold a newline), so that anyone can cut the exact bytes out and hash them.
 
 **Capture** (`"kind": "custody.capture/1"`): `conversation_id`, `conversation_start`, `observed_at` (the moment before
-the request, so the content is at least as new), `conversation_sha256`, `conversation_bytes`, `conversation_state`
+the request, so the content is at least as new; just after the capture before it, if that has the same time or one to
+come), `conversation_sha256`, `conversation_bytes`, `conversation_state`
 (`ok`, `wrong_shape`, or a state of `extract.documents`), `event` (`event_id`, `topic`, `participant_id`,
 `recording_id`, `event_time`, `received_at`, `raw_sha256`: the event that led here), `participants` (a list of
 `participant_id`, `purpose`, `attributes`: text to text or null), `custom_attributes_sha256` and
@@ -49,7 +50,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -153,12 +154,25 @@ def write_capture(
             return key
         if readable(store, key) is not None:  # another worker's
             return None
-    claim = {"observed_at": _text(reading.observed_at), "event": _event_fields(event, received_at)}
+    observed_at = _in_order(store, reading.observed_at, newest.values())
+    claim = {"observed_at": _text(observed_at), "event": _event_fields(event, received_at)}
     claim_key = f"claims/{folder}/{number + 1:06}-{reading.content_id}.json"
     store.create(claim_key, orjson.dumps(claim))
     settled = _settled(store, claim_key) or claim
     key = _capture_key(folder, settled)
     return key if store.create(key, _capture_document(reading, facts, settled)) else None
+
+
+def _in_order(store: DocumentStore, observed_at: datetime, earlier: Iterable[str]) -> datetime:
+    """The time of a reading; just after the claims `earlier`, if one of them has the same time or a time to come."""
+    now = datetime.now(UTC)
+    for claim in filter(None, (_settled(store, key) for key in earlier)):
+        before = datetime.fromisoformat(claim["observed_at"]).replace(tzinfo=UTC)
+        if before > max(now, observed_at):
+            logger.warning("A capture has the time %s UTC, which has not come: a clock is wrong.", claim["observed_at"])
+        if before == observed_at or before > max(now, observed_at):
+            observed_at = before + timedelta(microseconds=1)
+    return observed_at
 
 
 def write_event(

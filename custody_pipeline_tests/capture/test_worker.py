@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -241,6 +241,21 @@ def test_a_tag_that_vanishes_after_ten_minutes_was_seen(setup: Setup) -> None:
     assert first["participants"][0]["attributes"] == {"Legal-Hold": "yes"}
     assert second["participants"][0]["attributes"] == {}
     assert first["observed_at"] < second["observed_at"]
+
+
+@pytest.mark.parametrize("ahead", [(3600, 0, 0), (0, 0)])
+def test_captures_stay_in_order_where_a_clock_was_wrong(setup: Setup, ahead: Sequence[int]) -> None:
+    """A clock that was set back, or that of another worker; and one that stands still."""
+    now = datetime.now(UTC).timestamp()
+    for number, seconds in enumerate(ahead):
+        setup.clock.now = now + seconds
+        setup.vendor.answers[CONVERSATION] = conversation(Tag=str(number))
+        setup.put(attribute_event(attributes={"Tag": str(number)}))
+        assert setup.drain().captures == 1
+    seen = [int(capture["participants"][0]["attributes"]["Tag"]) for capture in setup.captures()]
+    assert seen == list(range(len(ahead)))
+    times = [datetime.fromisoformat(capture["observed_at"]) for capture in setup.captures()]
+    assert times == sorted(set(times))
 
 
 def test_the_day_is_that_of_the_conversations_start_in_utc(setup: Setup) -> None:
