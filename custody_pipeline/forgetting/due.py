@@ -17,6 +17,7 @@ from custody_pipeline.forgetting.finder import Asked, NothingToEraseError, holde
 from custody_pipeline.forgetting.keeping import DOCUMENTS, PlaceDue, Planned, plan_places, planned, remove_places
 from custody_pipeline.forgetting.night_key import NotEncryptedError
 from custody_pipeline.forgetting.policy import Policy
+from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.matters.id_list import IdList
 from custody_pipeline.matters.matter import Selection
 from custody_pipeline.settings import Settings
@@ -75,6 +76,7 @@ def apply(settings: Settings, policy: Policy | None, today: date, say: Callable[
             applied.outcomes.append(outcome)
     if policy is None:
         return applied
+    _require_right_clock(settings)
     found = plan(settings, policy, today)
     applied.held += [why for _, why in found.held]
     waiting = {
@@ -95,6 +97,13 @@ def apply(settings: Settings, policy: Policy | None, today: date, say: Callable[
     applied.places = remove_places(settings, left, say)
     _forget_documents(settings, policy, left, applied, say)
     return applied
+
+
+def _require_right_clock(settings: Settings) -> None:
+    """Ask S3 for anything: it refuses a clock that is wrong by 15 minutes, before a wrong day removes data."""
+    if url := settings.publish_url or settings.export_url:
+        place = S3Location.parse(url)
+        s3_client(settings).list_objects_v2(Bucket=place.bucket, Prefix=place.folder, MaxKeys=1)
 
 
 def _forget_documents(

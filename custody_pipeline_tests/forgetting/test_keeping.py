@@ -10,6 +10,7 @@ import boto3
 import duckdb
 import msgspec
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from custody_pipeline.capture.captured import captures_of
@@ -26,6 +27,7 @@ from custody_pipeline.forgetting.keeping import by_day_and_place, plan_places, r
 from custody_pipeline.forgetting.places import captured_by_night, captured_keys
 from custody_pipeline.forgetting.policy import load_policy
 from custody_pipeline.io.document_store import FolderStore
+from custody_pipeline.io.s3 import s3_client
 from custody_pipeline.io.whole_file import DamagedFileError
 from custody_pipeline.io.yaml_file import RefusedFileError
 from custody_pipeline.matters.holds import HELD, Holds
@@ -34,6 +36,8 @@ from custody_pipeline.matters.matter import Selection
 from custody_pipeline.matters.register import new_matter, register_of
 from custody_pipeline.operations.package_register import Package, Packed, keep_package, packages_of
 from custody_pipeline.settings import Settings
+from custody_pipeline.simulator.demo import ensure_bucket
+from custody_pipeline.simulator.local_s3 import S3Endpoint
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.erasures import Request, keep_request, requests_of
 from custody_pipeline.warehouse.snapshot import snapshot_for_analysts
@@ -246,6 +250,23 @@ def test_the_policy_erases_no_conversation_with_a_recording_that_has_the_id_of_a
     assert plan(home, load_policy(path), date(2026, 12, 3)).selected == (3, 0)
     (outcome,) = apply(home, load_policy(path), date(2026, 12, 3), say).outcomes
     assert outcome.request.conversations == ("old",)
+
+
+def test_a_clock_that_is_years_ahead_removes_nothing(
+    home: Settings, server: S3Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_key)
+    settings = home.model_copy(update={"publish_url": "s3://clocks/prod", "s3_endpoint_url": server.url})
+    ensure_bucket(server.client(), "clocks", lock=False)
+    policy, day = load_policy(home.retention_path), date(2029, 11, 2)  # type: ignore[arg-type]
+    ahead = datetime(2029, 11, 2, tzinfo=UTC).replace(tzinfo=None)
+    with monkeypatch.context() as patched:
+        patched.setattr("botocore.auth.get_current_datetime", lambda *_, **__: ahead)
+        with pytest.raises(ClientError, match="RequestTimeTooSkewed"):
+            apply(settings, policy, day, say)
+    assert set(captured_by_night(home, s3_client(settings))) == {OLD, NEW}
+    assert apply(settings, policy, day, say).places["captures"] == 2
 
 
 def test_a_request_of_the_policy_that_a_lock_holds_does_not_wait(home: Settings) -> None:
