@@ -33,7 +33,8 @@ def _selection(matter: Matter, standing: Standing) -> Iterator[str]:
     for name, value in criteria(matter):
         yield f"  {name}: {value}"
     audio = sum(item.has_audio for item in found.recordings)
-    yield f"  found {numbered(len(found.recordings), 'recording')}, {audio} with audio"
+    empty = f", {numbered(found.without_bytes, 'file')} without bytes" if found.without_bytes else ""
+    yield f"  found {numbered(len(found.recordings), 'recording')}, {audio} with audio{empty}"
     if standing.not_known:
         yield (
             f"  {numbered(standing.not_known, 'more recording')} may belong to it: no document tells; "

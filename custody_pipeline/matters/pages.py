@@ -65,6 +65,7 @@ def report_html(
         bars=bars,
         bars_label=", ".join(name for _, _, _, name in bars),
         found=standing.found,
+        without_bytes=standing.found.without_bytes,
         criteria=criteria(matter),
         nights=standing.nights,
         now=utc_now(),

@@ -128,6 +128,11 @@ class Found:
     unseen_queues: tuple[str, ...] = ()
 
     @property
+    def without_bytes(self) -> int:
+        """How many that are not excluded have an audio file without bytes. It is produced as it is."""
+        return sum(item.media_sha256 is not None and not item.has_audio for item in self.produced)
+
+    @property
     def unseen(self) -> tuple[str, ...]:
         """Agents, queues, divisions and tags of the matter file that no collected night has."""
         return (*self.strangers, *self.unseen_queues, *self.unseen_tags)

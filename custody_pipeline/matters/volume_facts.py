@@ -30,7 +30,7 @@ def exceptions_of(
     standing: Standing,
     elsewhere: Set[tuple[str, str]],
     lost: Mapping[str, str],
-    unfound: Sequence[str],
+    unfound: Mapping[str, str],
 ) -> Iterator[dict[str, str]]:
     """Selected recordings without audio to produce, and files that this volume could not get.
 
@@ -38,7 +38,7 @@ def exceptions_of(
         volume: as it was begun.
         elsewhere: conversation and recording of what other volumes have.
         lost: control number → why its audio could not be read.
-        unfound: control numbers whose conversation's document is in no cut.
+        unfound: control number → why its conversation's document is not in this volume.
     """
     yield from _ids_without_recordings(standing.found)
     yield from _recordings_without_audio(matter, standing, elsewhere)
@@ -54,8 +54,7 @@ def exceptions_of(
                 "can_still_be_had": "from an earlier version or a replica of the object",
                 "proof": f"evidence/data/records/{gone.control}.json",
             }
-    for control in unfound:
-        explanation = "No sealed cut has the document in a form that can be read."
+    for control, explanation in unfound.items():
         yield _EMPTY | {"what": control, "why": "conversation_document", "explanation": explanation}
 
 

@@ -264,17 +264,27 @@ class VolumeWriter:
             return [f"no listening copies: {error}"]
         return []
 
-    def _conversations(self, lines: Spool) -> tuple[list[str], list[str]]:
-        """Write the conversations' documents. Returns control numbers of those in no cut; a line if none is written."""
+    def _conversations(self, lines: Spool) -> tuple[dict[str, str], list[str]]:
+        """Write the conversations' documents.
+
+        Returns:
+            Control number → why its document is not here; a line if none is written.
+        """
         if self.matter.form.conversations == "none":
-            return [], []
+            return {}, []
         if self.matter.mask:
             # Also that of a record of which nothing is withheld: it has the other recordings of the conversation.
-            return [], ["no documents of conversations: they have what the matter masks"]
+            return {}, ["no documents of conversations: they have what the matter masks"]
         folder = self.volume.partial / "conversations"
         wanted = ((folder / f"{line.control}.json", line.key[0], line.conversation_sha256) for line in lines)
-        unfound = write_conversations(self.settings, self.target, wanted)
-        return sorted(path.stem for path in unfound), []
+        unread = {path.stem for path in write_conversations(self.settings, self.target, wanted)}
+        return {
+            line.control: "No sealed cut has the document in a form that can be read here."
+            if line.conversation_sha256
+            else "The night was sealed without a document of the conversation."
+            for line in lines
+            if line.control in unread
+        }, []
 
     def _write_tables(self, lines: Spool, exceptions: Iterable[Mapping[str, str]]) -> int:
         """Write every table. Returns the number of exceptions."""

@@ -10,14 +10,14 @@ import shutil
 import subprocess
 import sys
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import Mock
 from uuid import UUID
 
@@ -30,6 +30,7 @@ import pytest
 from typer.testing import CliRunner
 
 from custody_pipeline.cli.main import app
+from custody_pipeline.cli.matter_page import _selection
 from custody_pipeline.evidence.log.keys import signer_from_file
 from custody_pipeline.evidence.log.note import sign
 from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
@@ -42,15 +43,18 @@ from custody_pipeline.matters import production_tables, volume_writer
 from custody_pipeline.matters.listening import write_listening_copies
 from custody_pipeline.matters.masking import WITHHELD
 from custody_pipeline.matters.page_formats import pdf_of, write_documents
-from custody_pipeline.matters.pages import certificate_html
+from custody_pipeline.matters.pages import certificate_html, matter_html
 from custody_pipeline.matters.register import MatterStateError, Produced, Volume, register_of
-from custody_pipeline.matters.standing import standing
-from custody_pipeline.matters.volume_writer import ProducedVolume
+from custody_pipeline.matters.selection import Found, Recordings
+from custody_pipeline.matters.standing import Standing, standing
+from custody_pipeline.matters.volume_lines import Spool, SpooledLine
+from custody_pipeline.matters.volume_writer import ProducedVolume, VolumeWriter
 from custody_pipeline.operations.verification import BucketMedia, verify_target
 from custody_pipeline.simulator.audio import screen_webm, ulaw_wav
 from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.ledger import Act, Actor
 from custody_pipeline_tests.evidence.published import OTHER
+from custody_pipeline_tests.matters import test_found_recordings
 from custody_pipeline_tests.matters.conftest import NIGHT, Published
 
 pytestmark = pytest.mark.server
@@ -603,6 +607,34 @@ def test_a_recording_whose_length_no_source_states_says_so_in_every_table(night:
     assert told["gaps"].endswith(". No source states how long it is.")
     timed = index_row(matter, row | {"duration_ms": "61000"}, {})
     assert (timed["duration"], "how long" in timed["gaps"]) == ("00:01:01", False)
+
+
+def test_a_document_that_the_night_never_had_is_not_called_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_written(_: object, __: str, wanted: Iterable[tuple[Path, str, str]]) -> list[Path]:
+        return [path for path, *_ in wanted]
+
+    monkeypatch.setattr(volume_writer, "write_conversations", none_written)
+    volume = Volume(1, "/VOL001", "", ())
+    matter = Mock(mask=None)
+    lines = [
+        SpooledLine(control, ("2026-11-02", "c", control), {}, "", False, "", "", sha256, False)
+        for control, sha256 in (("A1", "0" * 64), ("A2", ""))
+    ]
+    writer = VolumeWriter(Mock(), "", matter, Mock(), Mock(), Mock(), volume)
+    unfound, _ = writer._conversations(cast("Spool", lines))
+    assert unfound == {
+        "A1": "No sealed cut has the document in a form that can be read here.",
+        "A2": "The night was sealed without a document of the conversation.",
+    }
+
+
+def test_a_page_and_the_terminal_count_audio_without_bytes(night: Published) -> None:
+    matter, register = night.matter("empty", "  where: 1 = 1"), register_of(night.settings, "empty")
+    empty = msgspec.structs.replace(test_found_recordings.recording(1), reasons=("OBJECT_EMPTY",))
+    found = Standing(Found(Recordings([empty, test_found_recordings.recording(2)])), (), (), (), 0, 2)
+    page = matter_html(matter, found, register, Actor.of(night.settings))
+    assert "1 of the recordings that were found has an audio file without bytes" in page
+    assert "  found 2 recordings, 1 with audio, 1 file without bytes" in list(_selection(matter, found))
 
 
 @pytest.mark.parametrize(
