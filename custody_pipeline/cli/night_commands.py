@@ -142,10 +142,13 @@ def status(as_json: Json = False) -> None:
     """Show every night with its state, revision and numbers. Exit status 1 if a night failed or was not collected."""
     from custody_pipeline.cli.nights_page import print_nights
     from custody_pipeline.cli.retention_commands import deadlines
+    from custody_pipeline.fleet.overview import lost_warehouse
     from custody_pipeline.operations.summary import nights
     from custody_pipeline.warehouse.night_states import NOT_PUBLISHED
 
     settings = settings_of_environment()
+    if lost := lost_warehouse(settings):
+        stop(lost, INCOMPLETE)
     found = nights(settings)
     if as_json:
         print_json([night.to_dict() for night in found])
@@ -154,12 +157,6 @@ def status(as_json: Json = False) -> None:
         for line in deadlines(settings):
             tell(line)
     if not found:
-        from custody_pipeline.publish.sealing import has_sealed
-
-        if has_sealed(settings):
-            stop(
-                f"{settings.warehouse_path} is not there, and this home has sealed nights: custody rebuild", INCOMPLETE
-            )
         say(f"no night yet in {settings.home}: custody demo or custody run makes one; --home names another home")
         raise typer.Exit(INCOMPLETE)
     raise typer.Exit(FINDINGS if any(night.state in NOT_PUBLISHED for night in found) else OK)

@@ -67,6 +67,15 @@ def overview(
             yield con if table_columns(con, "raw.publications") else None
 
 
+def lost_warehouse(settings: Settings) -> str:
+    """A sentence if this home has sealed nights and its warehouse is gone; otherwise empty."""
+    from custody_pipeline.publish.sealing import has_sealed
+
+    if settings.nights_url is not None or settings.warehouse_path.exists() or not has_sealed(settings):
+        return ""
+    return f"{settings.warehouse_path} is not there, and this home has sealed nights: custody rebuild"
+
+
 @contextmanager
 def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """The read-only snapshot. It can be read while a night runs.
@@ -79,7 +88,8 @@ def analyst_database(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         refresh(settings)
     if not settings.analyst_path.exists():
         raise SettingsError(
-            f"{settings.analyst_path} is not there: no run of this home published a night; custody status says why, "
+            lost_warehouse(settings)
+            or f"{settings.analyst_path} is not there: no run of this home published a night; custody status says why, "
             "and CUSTODY_HOME names another home"
         )
     refuse_other_writes(settings.analyst_path)

@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from custody_pipeline.fleet.overview import every_night
+from custody_pipeline.fleet.overview import every_night, lost_warehouse
 from custody_pipeline.io.clock import utc_now
 from custody_pipeline.matters.holds import BEFORE, HELD, read_holds
 from custody_pipeline.matters.masking import unknown_keys
@@ -209,7 +209,7 @@ def standing(settings: Settings, matter: Matter, register: Register) -> Standing
     nights_of_dates = matter.nights()
     of_dates = [night for night in nights_of_dates if night < today]
     to_come = len(nights_of_dates) - len(of_dates)
-    if of_dates and settings.nights_url is None and not settings.analyst_path.exists():
+    if of_dates and settings.nights_url is None and not (settings.analyst_path.exists() or lost_warehouse(settings)):
         ids = matter.selection.ids
         found = Found(Recordings(), ids.ids if ids else (), repeated=ids.repeated if ids else 0)
         nights = tuple(Night(night, "missing", "not_established", {}, 0, None) for night in of_dates)

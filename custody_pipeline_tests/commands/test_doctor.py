@@ -18,6 +18,7 @@ from custody_pipeline.cli.main import app
 from custody_pipeline.evidence.log.keys import new_key, write_new_key
 from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.extract.genesys_errors import LoginError
+from custody_pipeline.matters.register import new_matter
 from custody_pipeline.operations.api_probes import organization
 from custody_pipeline.operations.doctor import examine
 from custody_pipeline.operations.doctor_line import Line
@@ -296,8 +297,14 @@ def test_a_damaged_warehouse_is_not_ok_and_a_busy_one_is(monkeypatch: pytest.Mon
     (tmp_path / "publish").mkdir()
     (tmp_path / "publish" / "head").touch()
     assert found() == ("not ok", f"{path} is not there, and this home has sealed nights")
+    # With a first night, every night from there on has a state.
+    monkeypatch.setenv("CUSTODY_FIRST_NIGHT", "2026-11-02")
+    new_matter(load_settings(), "smith", "", "", {"from": "2026-11-02", "to": "2026-11-03"})
     told = CliRunner().invoke(app, ["status"])
     assert (told.exit_code, "this home has sealed nights: custody rebuild" in told.stderr) == (2, True)
+    for command in (["gaps"], ["matter", "show", "smith"]):
+        told = CliRunner().invoke(app, command)
+        assert "this home has sealed nights: custody rebuild" in str(told.exception)
     path.write_bytes(b"no database")
     state, what = found()
     assert (state, str(path) in what) == ("not ok", True)
