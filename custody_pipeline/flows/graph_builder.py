@@ -7,7 +7,8 @@ Where Architect's behaviour is not documented, the graph has more paths rather t
 no assumed path misses it. The graph's assumptions about Architect:
 
 - an output that the export omits exists and does nothing, unless the shown outputs are known to be complete;
-- after a failed transfer the next action runs; a task without an end action disconnects, or returns if it was called;
+- after a failed transfer the next action runs, but a chat, an email or a message has no failure path at its queue: the
+  flow's error handling takes it; a task without an end action disconnects, or returns if it was called;
 - a menu without an answer disconnects (its repeats are counted), and dialling an extension leaves the flow;
 - a jump out of a called task ends where its target ends: `End Task` there returns to the first caller;
 - an in-queue call flow begins again at its end; an agent may take the conversation during any action that takes time;
@@ -68,6 +69,8 @@ _BOT = {"botFlow", "digitalBot", "digitalBotFlow"}
 _LISTENS = re.compile(r"(?:ask|wait|collect|listen|digitalMenu|loopAnythingElse)")
 # Flows that disconnect after a task without an end action; other flows leave this to the platform.
 _DISCONNECTS = {"inboundCall", "outboundCall", "secureCall", "inboundChat"}
+# Flows whose `transferToAcd` has no failure output and nothing behind it.
+_NO_FAILED_TRANSFER = {"inboundChat", "inboundEmail", "inboundShortMessage"}
 _PREVIOUS_MENU = {"previousMenu", "menuPreviousMenu"}
 _REPEAT_MENU = {"repeatMenu", "menuRepeatMenu", "menuReplayMenu"}
 _NEXT_LOOP, _EXIT_LOOP = {"loopNext", "nextLoop"}, {"loopExit", "exitLoop"}
@@ -317,6 +320,8 @@ class _Builder:
             outputs = ", ".join(branch.label for branch in found)
             text = f"{kind} {node.label!r} may have more outputs than {outputs}, with nothing in them"
             self.assumed[step, behind] = Note(content.line, text)
+        if not found and kind == "transferToAcd" and self.document.kind in _NO_FAILED_TRANSFER:
+            return
         if not is_complete(kind, content, found, complete or ()):
             self._edge(step, behind)
 

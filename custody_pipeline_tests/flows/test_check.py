@@ -112,6 +112,20 @@ def test_a_transfer_is_an_end_and_its_failure_goes_on() -> None:
     assert end_named(report, "Bye").sure == ("Legal-Hold",)
 
 
+@pytest.mark.parametrize("kind", ["inboundChat", "inboundEmail", "inboundShortMessage"])
+def test_a_message_has_no_way_behind_a_transfer_to_its_queue(kind: str) -> None:
+    states = [{"state": {"name": "One", "refId": "s1", "actions": [decide([transfer()]), put("Legal-Hold")]}}]
+    content = {kind: {"name": "Main", "startUpRef": "./states/state[s1]", "states": states}}
+    report = check_flow(parse_flow(json.dumps(content).encode(), "flow.yaml"), [HOLD])
+    assert [(end.ending, end.place, end.never, end.sure) for end in report.ends] == [
+        ("end", "state 'One'", (), ("Legal-Hold",)),
+        ("transfer", "state 'One'", ("Legal-Hold",), ()),
+    ]
+    states[0]["state"]["actions"] = [put("Legal-Hold"), transfer()]
+    report = check_flow(parse_flow(json.dumps(content).encode(), "flow.yaml"), [HOLD])
+    assert [(end.ending, end.sure) for end in report.ends] == [("transfer", ("Legal-Hold",))]
+
+
 @pytest.mark.parametrize(
     "kind", ["transferToNumber", "transferToUser", "transferToGroup", "transferToFlow", "transferToVoicemail",
              "transferToFlowSecure"]
