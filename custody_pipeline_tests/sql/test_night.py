@@ -260,6 +260,17 @@ def test_a_night_is_open_then_provisional_then_final(night: Night) -> Parts:
     assert (yield from state(night)) == "final"
 
 
+@together
+def test_a_conversation_that_goes_on_keeps_a_night_provisional(night: Night) -> Parts:
+    """A tag may be set, or a recording be made, on the last day of a conversation that lasts a week."""
+    night.call()
+    night.loads = 10
+    night.details()["conversation_end"] = None
+    assert (yield from state(night)) == "provisional"
+    night.details()["conversation_end"] = "2026-11-09 10:00:00"
+    assert (yield from state(night)) == "final"
+
+
 def rechecked(night: Night, reason: str) -> int:
     """Until how many days after the night's day the gap of this reason is rechecked."""
     until: datetime = night.gap(reason)["recheck_until"]

@@ -1,6 +1,7 @@
 -- State of each night. A night is open while the vendor's data may still grow, provisional while a gap may still close,
--- a source that failed or was cut short may still answer, or the lag has not passed, and final otherwise. Published below
--- live/, one file over all nights, and not sealed: what was sealed of it is in each night's cut.json.
+-- a source that failed or was cut short may still answer, one of its conversations goes on (for thirty days), or the lag has
+-- not passed, and final otherwise. Published below live/, one file over all nights, and not sealed: what was sealed of it is
+-- in each night's cut.json.
 --
 -- grain: partition_date
 -- column partition_date DATE: UTC day of the conversation's start
@@ -26,7 +27,9 @@ WITH loads AS (
 statuses AS (
     SELECT partition_date, count(*) AS recordings, count(*) FILTER (custody_status = 'complete') AS complete,
         count(*) FILTER (custody_status = 'gap') AS gaps, count(*) FILTER (custody_status = 'excluded') AS excluded,
-        count(*) FILTER ((object_uri IS NULL OR custom_data_state <> 'present') AND len(gap_reasons) = 0) AS without_reason
+        count(*) FILTER ((object_uri IS NULL OR custom_data_state <> 'present') AND len(gap_reasons) = 0) AS without_reason,
+        -- Tags may be set, and recordings made, until the end. A sidecar alone does not tell the end.
+        bool_or(conversation_end IS NULL AND conversation_sha256 IS NOT NULL) AS goes_on
     FROM custody.chain_of_custody
     GROUP BY partition_date
 ),
@@ -76,7 +79,8 @@ SELECT
         WHEN l.collected_at IS NULL THEN 'open'
         WHEN NOT l.not_configured AND coalesce(l.watermark < n.partition_date + INTERVAL 1 DAY, true) THEN 'open'
         WHEN coalesce(r.recordings, 0) > 0 THEN 'provisional'
-        WHEN c.is_cut_short AND l.collected_at < n.partition_date + to_days($recheck_days::INTEGER) THEN 'provisional'
+        WHEN (c.is_cut_short OR s.goes_on) AND l.collected_at < n.partition_date + to_days($recheck_days::INTEGER)
+            THEN 'provisional'
         WHEN l.collected_at < n.partition_date + INTERVAL 1 DAY + to_hours($lag_hours::BIGINT) THEN 'provisional'
         ELSE 'final'
     END AS state,

@@ -11,6 +11,11 @@ SELECT n.partition_date,
             SELECT max(c.partition_date + to_days($recheck_days::INTEGER))
             FROM custody.coverage AS c
             WHERE c.partition_date = n.partition_date AND c.state IN ('failed', 'partial')
+        ),
+        (
+            SELECT max(r.partition_date + to_days($recheck_days::INTEGER))
+            FROM custody.chain_of_custody AS r
+            WHERE r.partition_date = n.partition_date AND r.conversation_end IS NULL AND r.conversation_sha256 IS NOT NULL
         )
     ) AS final_after
 FROM custody.nights AS n
