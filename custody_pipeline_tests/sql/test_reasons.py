@@ -1005,6 +1005,12 @@ def test_an_organisations_id_that_changes_between_nights_is_named(night: Night) 
     [
         ({"job_state": None}, {}, "an export job that covers it is not FULFILLED"),
         ({"include_screen": False}, {"media": "Screen"}, "the export job leaves out screen recordings"),
+        ({}, {"file_state": "ERROR", "export_date": None}, "file state ERROR"),
+        (
+            {"job_state": None},
+            {"file_state": "ERROR"},
+            "an export job that covers it is not FULFILLED; file state ERROR",
+        ),
         # The recordings that the job skipped as sensitive are others.
         (
             {"include_screen": False, "total_skipped": 1},

@@ -237,7 +237,10 @@ SELECT
             WHEN is_left_out THEN 'the export job leaves out ' || stated_kind(media_type, media_subtype) || ' recordings'
             WHEN export_date IS NOT NULL THEN 'due for export since ' || export_date::VARCHAR || ' UTC'
             ELSE 'file state ' || coalesce(file_state, 'unknown')
-        END
+        -- A file that is in error, or not uploaded yet, waits for more than a job.
+        END || CASE WHEN file_state <> 'AVAILABLE'
+            AND (covering_jobs = 0 OR unfinished_jobs > 0 OR is_left_out OR export_date IS NOT NULL)
+            THEN '; file state ' || file_state ELSE '' END
     END AS detail,
     list_filter(
         list_concat(
