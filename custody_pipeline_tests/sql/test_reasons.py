@@ -478,6 +478,12 @@ def lasting(night: Night, milliseconds: int | None, written: str | None = None) 
     with_sidecar(night, duration_ms=milliseconds, duration_written=written)
 
 
+def away_from_its_conversation(night: Night, began: str, ended: str) -> None:
+    """The recording lies in the hour of its export path, from 10:20 to 10:29."""
+    times(night, "2026-11-02T10:20:00Z", "2026-11-02T10:29:00Z")
+    night.details().update(conversation_start=f"2026-11-02 {began}", conversation_end=f"2026-11-02 {ended}")
+
+
 def over_midnight(night: Night) -> None:
     times(night, "2026-11-02T11:05:00Z", "2026-11-03T00:20:00Z")
     night.details()["conversation_end"] = "2026-11-03 00:21:00"
@@ -600,6 +606,8 @@ PRESENT: list[tuple[Given, set[str]]] = [
      {"TIMESTAMP_SUSPECT"}),
     (named("in_the_future", times, "2099-11-02T10:01:00.000+0000", "2099-11-02T10:09:00.000+0000"),
      {"TIMESTAMP_SUSPECT"}),
+    (named("before_its_conversation", away_from_its_conversation, "10:21:01", "10:59:00"), {"TIMESTAMP_SUSPECT"}),
+    (named("after_its_conversation", away_from_its_conversation, "10:00:00", "10:18:59"), {"TIMESTAMP_SUSPECT"}),
     (named("unreadable_time", times, "tomorrowZ", "2026-11-02T10:09:00.000Z"), {"TIMESTAMP_SUSPECT"}),
     (named("lasting_a_text", lasting, None, '"ten minutes"'), {"TIMESTAMP_SUSPECT"}),
     (named("lasting_a_text_of_digits", lasting, 580_000, '"580000"'), {"TIMESTAMP_SUSPECT"}),
@@ -644,6 +652,8 @@ NEAR_MISSES: list[Given] = [
     no_script,
     named("region_unknown", with_metadata, region=None),
     named("lasting_within_the_seconds_of_start_and_end", lasting, 582_000, "582000"),
+    named("almost_before_its_conversation", away_from_its_conversation, "10:21:00", "10:59:00"),
+    named("almost_after_its_conversation", away_from_its_conversation, "10:00:00", "10:19:00"),
     named("other_zone", times, "2026-11-02T12:01:00+0200", "2026-11-02T12:09:00+02:00"),
     over_midnight,
 ]  # fmt: skip

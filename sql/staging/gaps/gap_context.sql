@@ -83,8 +83,9 @@ findings AS (
             END,
             CASE
                 WHEN recording_start < hour_start - INTERVAL 1 MINUTE THEN 'begins before the hour of its export path'
-                WHEN recording_start >= hour_start + INTERVAL 1 HOUR
-                    AND recording_start > coalesce(conversation_end, hour_start + INTERVAL 1 DAY) + INTERVAL 1 MINUTE
+                WHEN recording_start < conversation_start - INTERVAL 1 MINUTE
+                    THEN 'begins before its conversation, ' || conversation_start::VARCHAR || ' UTC'
+                WHEN recording_start > coalesce(conversation_end, hour_start + INTERVAL 1 DAY) + INTERVAL 1 MINUTE
                     THEN 'begins after its conversation'
             END,
             CASE
@@ -104,11 +105,8 @@ findings AS (
         OR NOT has_zone
         OR (times_as_written.start IS NOT NULL AND recording_start IS NULL)
         OR (times_as_written.end IS NOT NULL AND recording_end IS NULL)
-        OR recording_start < hour_start - INTERVAL 1 MINUTE
-        OR (
-            recording_start >= hour_start + INTERVAL 1 HOUR
-            AND recording_start > coalesce(conversation_end, hour_start + INTERVAL 1 DAY) + INTERVAL 1 MINUTE
-        )
+        OR recording_start < greatest(hour_start, conversation_start) - INTERVAL 1 MINUTE
+        OR recording_start > coalesce(conversation_end, hour_start + INTERVAL 1 DAY) + INTERVAL 1 MINUTE
         OR recording_start > coalesce(object_last_modified, metadata_seen_at) + INTERVAL 5 MINUTE
         OR duration_finding IS NOT NULL
 )
