@@ -47,8 +47,8 @@ def record_receipt(
         The number of its recordings.
 
     Raises:
-        MatterStateError: there is no such volume, it is not finished, the time has not come or is before it was made,
-            or the confirmation cannot be read or is of another volume.
+        MatterStateError: there is no such volume, it is not finished, the time has not come, is before it was made or
+            after an erasure removed it, or the confirmation cannot be read or is of another volume.
     """
     found = next((item for item in register.volumes() if item.name == volume and item.is_finished), None)
     if found is None:
@@ -61,6 +61,8 @@ def record_receipt(
     made = next((str(event["at"]) for event in register.events() if event.get("sha256") == found.sha256), "")
     if f"{at:%Y-%m-%d}" < made[:10]:
         raise MatterStateError(f"{volume} was made on {made[:10]}, after {at:%Y-%m-%d}: --when is UTC")
+    if found.removed_at and f"{at:%Y-%m-%dT%H:%M:%SZ}" > found.removed_at:
+        raise MatterStateError(f"an erasure removed {volume} at {found.removed_at}: --when is UTC, and before that")
     kept, verdict = _keep(register, found, confirmation) if confirmation else (None, "")
     acts = [
         Act(

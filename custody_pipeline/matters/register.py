@@ -214,7 +214,7 @@ class Register:
             for volume in self.volumes()
             if volume.removed_at
         )
-        done = (event for event in self.events() if event["what"] != "looked")
+        done = (_with_its_time(event) for event in self.events() if event["what"] != "looked")
         return sorted((*done, *removed), key=lambda event: str(event["at"]))
 
     def events(self) -> list[dict[str, Any]]:
@@ -227,6 +227,15 @@ class Register:
             except ValueError:
                 continue
         return found
+
+
+def _with_its_time(event: dict[str, Any]) -> dict[str, Any]:
+    """A handover that was recorded later says when it was."""
+    handed, at = str(event.get("handed_at", "")), str(event["at"])
+    if not handed or handed[:16] == at[:16]:
+        return event
+    clock = "" if handed[11:19] == "00:00:00" else f" {handed[11:16]} UTC"
+    return {**event, "what": f"{event['what']}; handed over on {handed[:10]}{clock}"}
 
 
 def matters_folder(settings: Settings) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner, Result
 
 from custody_pipeline.cli.main import app
@@ -56,7 +57,11 @@ def test_a_volume_is_handed_over_and_the_page_says_so(
     assert kept.read_bytes() == b"signed"
     page = tmp_path / "page.html"
     assert custody("matter", "report", "handed", "--to", page).exit_code == 0
-    for part in ("handed VOL001 to John Doe, Doe LLP, courier", "1 of 1 recordings", "1 id of the request matches no"):
+    for part in (
+        f"handed VOL001 to John Doe, Doe LLP, courier; handed over on {today}<",
+        "1 of 1 recordings",
+        "1 id of the request matches no",
+    ):
         assert part in page.read_text()
     (key,) = (night.settings.home / "keys").glob("*.pub")
     told = custody("verify", tmp_path / "VOL001", "--key", key, "--json").stdout
@@ -80,6 +85,10 @@ def test_a_volume_is_handed_over_and_the_page_says_so(
     privileged = f"exclude:\n  - {{ids: [{chosen['recording_id']}], reason: privilege}}"
     night.matter("handed", f"  ids: [{chosen['recording_id']}]", privileged)
     assert "HANDED000001: excluded, but produced before" in custody("matter", "show", "handed").stdout
+    (volume,) = register_of(night.settings, "handed").volumes()
+    register_of(night.settings, "handed").keep(replace(volume, removed_at=f"{today}T00:00:00Z"))
+    assert "an erasure removed VOL001" in str(custody(*receipt).exception)
+    register_of(night.settings, "handed").keep(volume)
     assert custody("matter", "report", "handed", "--to", page).exit_code == 0
     assert "to be asked for back: HANDED000001" in page.read_text()
 
