@@ -6,6 +6,7 @@ import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -23,11 +24,11 @@ from custody_pipeline.io.night_keys import (
     forgotten_nights,
     night_keys_of,
 )
+from custody_pipeline.operations.doctor import examine
 from custody_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from custody_pipeline.io.encrypted_files import NightKey
 
@@ -66,6 +67,21 @@ def test_a_night_has_one_key_which_every_process_finds_again(tmp_path: Path) -> 
     assert made(local(tmp_path), OTHER).secret != key.secret
     assert local(tmp_path).nights() == [NIGHT, OTHER]
     assert key.secret.hex() not in str(kept(tmp_path))
+
+
+def test_a_night_that_has_a_key_gets_no_plain_file_where_the_setting_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUSTODY_HOME", str(tmp_path))
+    store = Settings(home=tmp_path).night_keys
+    assert [line for line in examine() if line.check == "night keys"] == []
+    made(local(Path(store)))
+    keys = night_keys_of(Settings(home=tmp_path))
+    with pytest.raises(NightKeyError, match="2026-11-02 has a key, and its new files would not be encrypted"):
+        keys.of(NIGHT)
+    assert keys.of(OTHER) is None
+    (line,) = [line for line in examine() if line.check == "night keys"]
+    assert (line.state, line.found) == ("not ok", f"no key is set, and 1 night has one in {store}")
 
 
 def test_without_a_key_to_wrap_with_nothing_is_encrypted(tmp_path: Path) -> None:

@@ -201,10 +201,14 @@ class NightKeys:
 
         Raises:
             NightForgottenError: it was forgotten, also if nothing is encrypted any more.
-            NightKeyError: it cannot be made or unwrapped.
+            NightKeyError: it cannot be made or unwrapped; or the night has a key, and nothing is encrypted any more.
         """
         if self._wrapping is None or self._store is None:
-            self._kept(night)
+            if self._kept(night) is not None:
+                raise NightKeyError(
+                    f"{night} has a key, and its new files would not be encrypted: set CUSTODY_NIGHT_KEY_FILE or "
+                    "CUSTODY_NIGHT_KEY_KMS as it was"
+                )
             return None
         with self._lock:
             if night not in self._known:

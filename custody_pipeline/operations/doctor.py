@@ -55,8 +55,7 @@ def examine(*, probe: bool = False) -> Iterator[Line]:
     yield from organization(settings)
     yield from export_bucket(settings)
     yield from _sealing(settings)
-    if settings.night_key_file or settings.night_key_kms:
-        yield _night_keys(settings)
+    yield from _night_keys(settings)
     yield from publish_bucket(settings, probe=probe)
     yield from shared_buckets(settings)
 
@@ -121,21 +120,30 @@ def _sealing(settings: Settings) -> Iterator[Line]:
         yield Line("sealing lock", "ok", f"{settings.lock_mode}, {settings.lock_days} days{hold}")
 
 
-def _night_keys(settings: Settings) -> Line:
+def _night_keys(settings: Settings) -> Iterator[Line]:
+    """Nothing where nothing was ever encrypted."""
     check = "night keys"
     advice = "Correct the setting, or allow kms:Encrypt and kms:Decrypt: until then, nothing is collected or captured."
     try:
         keys = night_keys_of(settings)
-        keys.probe()
         known = keys.nights()
+        if keys.on:
+            keys.probe()
     except NightKeyError as error:
-        return Line(check, "not ok", str(error), advice)
+        yield Line(check, "not ok", str(error), advice)
+        return
     except (BotoCoreError, ClientError) as error:
-        return refusal(check, "CUSTODY_NIGHT_KEYS_URL", "s3:GetObject, s3:ListBucket and s3:PutObject", error)
-    found = f"a key was wrapped and unwrapped; {len(known)} nights have one in {settings.night_keys}"
-    if settings.night_keys_url is None:
-        return Line(check, "warning", found, "Lost with the home, they are lost for good: set CUSTODY_NIGHT_KEYS_URL.")
-    return Line(check, "ok", found)
+        yield refusal(check, "CUSTODY_NIGHT_KEYS_URL", "s3:GetObject, s3:ListBucket and s3:PutObject", error)
+        return
+    have = f"{len(known)} night{' has' if len(known) == 1 else 's have'} one in {settings.night_keys}"
+    if not keys.on and known:
+        advice = "Set CUSTODY_NIGHT_KEY_FILE or CUSTODY_NIGHT_KEY_KMS as it was: these nights are not run without it."
+        yield Line(check, "not ok", f"no key is set, and {have}", advice)
+    elif keys.on and settings.night_keys_url is None:
+        advice = "Lost with the home, they are lost for good: set CUSTODY_NIGHT_KEYS_URL."
+        yield Line(check, "warning", f"a key was wrapped and unwrapped; {have}", advice)
+    elif keys.on:
+        yield Line(check, "ok", f"a key was wrapped and unwrapped; {have}")
 
 
 def _timestamp(url: str) -> Line:
