@@ -68,7 +68,7 @@ def test_a_log_of_five_days_ago_keeps_to_its_promise_and_to_the_time_that_is_ask
     assert check(tmp_path, since) == expected
 
 
-@pytest.mark.parametrize(("promise", "since"), [(9, None), (None, ago(4))])
+@pytest.mark.parametrize(("promise", "since"), [(9, None), (None, ago(4)), (None, None)])
 def test_a_head_that_is_dated_ahead_is_not_new_for_ever(
     tmp_path: Path, promise: int | None, since: datetime | None
 ) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -260,6 +262,45 @@ def test_remains_must_be_whole(publisher: Publisher, how: str) -> None:
         path.write_bytes(data[:-100] if how == "cut short" else data.replace(b"r0007", b"r0008", 1))
 
     assert checked(publisher.root).status == 1
+
+
+GAPS = "data/gaps.parquet"
+
+
+def _left(*conversations: str, night: str = NIGHTS[1]) -> bytes:
+    return parquet(
+        pa.table({"partition_date": [date.fromisoformat(night)] * len(conversations), "conversation_id": conversations})
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "content", "at"),
+    [
+        (None, _left("other"), f"remains/r0001/{GAPS}"),
+        ("TABLE_UNREADABLE", b"PAR1 no table", f"remains/r0001/{GAPS}"),
+        ("ERASURE_WRONG", _left("other", CONVERSATION), f"remains/r0001/{GAPS}"),
+        ("ROW_MISPLACED", _left("other", night=NIGHTS[0]), f"remains/r0001/{GAPS}"),
+        ("ERASURE_WRONG", _left("other"), "landing/conversation_details/20261103T023000Z-00ff.ndjson.gz"),
+    ],
+    ids=["whole", "no table", "with what was erased", "of another night", "in another place"],
+)
+def test_what_remains_of_a_table_holds_rows_of_others(
+    publisher: Publisher, code: str | None, content: bytes, at: str
+) -> None:
+    removed = publisher.root / FOLDER / "r0001" / GAPS
+
+    def without_gaps(statement: dict[str, Any]) -> None:
+        data = removed.read_bytes()
+        file = {"revision": 1, "path": GAPS, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        statement["files"] = sorted(
+            [*statement["files"], file | {"remains": at}], key=lambda f: (f["revision"], f["path"])
+        )
+        removed.unlink()
+
+    erase(publisher, without_gaps, more={at: content} if at.startswith("remains/") else {})
+
+    assert errors(checked(publisher.root)) >= ({code} if code else set())
+    assert (code is None) == (checked(publisher.root).status == 0)
 
 
 def test_an_eraser_follows_no_statement_but_the_sealed_one(publisher: Publisher) -> None:

@@ -518,6 +518,33 @@ for what, coverage in {
     scenario(f"the owner calls a night complete on {what}", "COMPLETENESS_WRONG")(
         edited(NEWEST, partial(dict.update, complete="established", coverage=coverage))
     )
+
+
+def established(source: str, state: str) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        document.update(complete="established", coverage=[COVERED | {"source": source}])
+        document["receipts"][0].update(state=state)
+
+    return change
+
+
+def rows_of_file(path: str) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        next(file for file in document["files"] if file["path"] == path).update(rows=1)
+
+    return change
+
+
+for what, source, state in (
+    ("a source whose receipt says that it was cut short", "conversation_details", "partial"),
+    ("a source whose receipt says that it failed", "conversation_details", "failed"),
+    ("the sources without one that was asked", "export_jobs", "complete"),
+):
+    scenario(f"the owner calls a night complete on {what}", "COMPLETENESS_WRONG")(
+        edited(NEWEST, established(source, state))
+    )
+for path in ("data/chain_of_custody.csv", "data/chain_of_custody.xlsx", "data/records.ndjson"):
+    scenario(f"the owner states other rows of {path}", "COUNT_WRONG")(edited(NEWEST, rows_of_file(path)))
 scenario("the owner says that fewer rows changed than did", "COUNT_WRONG")(
     edited(REVISED, lambda document: document["supersedes"].update(changed=2))
 )

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+from msgspec.structs import replace
 
-from custody_pipeline.evidence.cut.manifest import RECORDS, ROTATION, cut_prefix
+from custody_pipeline.evidence.cut.manifest import RECORDS, ROTATION, Coverage, cut_prefix
 from custody_pipeline.evidence.cut.proof import ProofFileError, Prover, RecordNotFoundError, read_proof
 from custody_pipeline.evidence.log.checkpoint import Head, read_checkpoint
 from custody_pipeline.evidence.log.keys import Ed25519Signer, load_signer, new_key, rotation
@@ -32,11 +33,34 @@ from custody_pipeline.evidence.verify.rotations import follow_rotations
 from custody_pipeline.evidence.verify.target import verify, verify_path
 from custody_pipeline_tests.evidence.erasing import erase
 from custody_pipeline_tests.evidence.memory_reader import MemoryReader
-from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, forked_log, rows
+from custody_pipeline_tests.evidence.published import (
+    NIGHTS,
+    ORIGIN,
+    OTHER,
+    SIGNER,
+    Publisher,
+    forked_log,
+    receipt,
+    rows,
+)
 from custody_pipeline_tests.evidence.reports import codes, errors
 
 KEYS = [SIGNER.verifier]
 FIRST = f"cuts/date={NIGHTS[0]}/r0001"
+
+
+def test_a_source_that_is_not_asked_any_more_may_have_an_older_load_that_was_cut_short(tmp_path: Path) -> None:
+    publisher, landing = Publisher(tmp_path), "landing/conversation_details/20261103T023000Z-00ff.ndjson.gz"
+    older = replace(receipt(landing), state="partial")
+    newest = replace(receipt(landing), state="not_configured", landing=())
+    coverage = (
+        Coverage(older.resource, "not_asked", False, "", None, None),
+        Coverage("export_jobs", "whole", True, "", None, None),
+    )
+
+    publisher.night(NIGHTS[0], rows(NIGHTS[0]), complete="established", coverage=coverage, receipts=[older, newest])
+
+    assert "COMPLETENESS_WRONG" not in errors(verify(FolderReader(tmp_path), Options(KEYS)))
 
 
 class Broken:

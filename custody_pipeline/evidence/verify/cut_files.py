@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import Cut, CutFile, Lock
-from custody_pipeline.evidence.cut.removal import is_rendering
+from custody_pipeline.evidence.cut.removal import is_rendering, original_path
 from custody_pipeline.evidence.reader import Entry, LockReader, TargetError
 from custody_pipeline.evidence.verify.context import Context
 from custody_pipeline.evidence.verify.removals import unknown_removals
@@ -31,8 +31,8 @@ def check_files(
     """Check presence of every file, and size and digest of all but the records, which are read with their leaves.
 
     Returns:
-        The tables whose Parquet files are as sealed and can be opened; and the paths of all files that are as sealed,
-        with their bytes if those were kept.
+        The tables, and what an erasure left of tables, whose Parquet files are as sealed and can be opened; and the
+        paths of all files that are as sealed, with their bytes if those were kept.
     """
     report, listed = context.report, _expected(context, prefix, cut, entries)
     report.total["files"] += len(listed)
@@ -45,14 +45,15 @@ def check_files(
         if entry.size != file.bytes:
             return None, None
         known = _question(prefix + path, entry)
-        if not is_table(path) and (path not in kept or known in context.memory):
+        has_rows = is_table(original_path(path))
+        if not has_rows and (path not in kept or known in context.memory):
             return digest(context, prefix, entry), None
         data = context.read(prefix + path, "FILE_MISSING", file.bytes)
         if data is None:
             return None, None
         context.advance(len(data))
         sha256 = hashlib.sha256(data).hexdigest()
-        if is_table(path):
+        if has_rows:
             return sha256, _parquet(data) if sha256 == file.sha256 else None
         if entry.stamp:
             context.memory[known] = sha256

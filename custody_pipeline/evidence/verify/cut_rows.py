@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from custody_pipeline.evidence.cut import manifest as cuts
 from custody_pipeline.evidence.cut.manifest import Cut
 from custody_pipeline.evidence.cut.records import CanonicalError, leaf_hash, lines_of, record_blocks, strings
-from custody_pipeline.evidence.cut.removal import REASON, STATEMENT
+from custody_pipeline.evidence.cut.removal import REASON, STATEMENT, is_rendering
 from custody_pipeline.evidence.log.tiles import TileError
 from custody_pipeline.evidence.reader import Entry, TargetError
 from custody_pipeline.evidence.verify.context import Context
@@ -215,7 +215,17 @@ def check_counts(context: Context, prefix: str, cut: Cut, tables: Mapping[str, S
     if named != set(cut.counts):
         detail = f"counts of {', '.join(sorted(named ^ set(cut.counts)))}"
         context.report.add("COUNT_WRONG", prefix + cuts.CUT_JSON, detail)
+    for listed in cut.files:
+        sealed = cut.log.records if listed.path == cuts.RECORDS else None
+        if is_rendering(listed.path):
+            sealed = cut.counts.get(listed.path.removeprefix("data/").partition(".")[0])
+        if None not in (listed.rows, sealed) and listed.rows != sealed:
+            detail = f"{listed.rows} in the list of files, {sealed} in the counts or in the log"
+            context.report.add("COUNT_WRONG", prefix + listed.path, detail)
     for path, table in tables.items():
+        if not is_table(path):
+            _check_remaining_rows(context, prefix, path, cut, table)
+            continue
         name, file, rows = path.removeprefix("data/").removesuffix(".parquet"), cut.file(path), table.rows
         if file is None or not rows == file.rows == cut.counts.get(name):
             detail = f"{rows} rows, {file and file.rows} in the list of files, {cut.counts.get(name)} in the counts"
@@ -227,6 +237,24 @@ def check_counts(context: Context, prefix: str, cut: Cut, tables: Mapping[str, S
             _check_rows(context, prefix + path, cut, table, of_recordings=path == cuts.TABLE)
         except UNREADABLE as error:
             context.report.add("TABLE_UNREADABLE", prefix + path, type(error).__name__)
+
+
+def _check_remaining_rows(context: Context, prefix: str, path: str, cut: Cut, table: SealedTable) -> None:
+    """What an erasure left of a table has as many rows as are stated, all of the night, none of what was erased."""
+    file = cut.file(path)
+    if file is not None and file.rows not in (None, table.rows):
+        context.report.add("COUNT_WRONG", prefix + path, f"{table.rows} rows, {file.rows} in the list of files")
+        return  # no more rows are read than were signed
+    stated = next((item.statement for item in context.removals.found if item.prefix == prefix), None)
+    erased = set(stated.conversations) if stated else set[str]()
+    try:
+        _check_rows(context, prefix + path, cut, table, of_recordings=False)
+        for batch in table.batches(["conversation_id"]) if "conversation_id" in table.names else ():
+            if erased & {text for (text,) in _texts(batch, ["conversation_id"])}:
+                context.report.add("ERASURE_WRONG", prefix + path, "rows of a conversation remain that was erased")
+                return
+    except UNREADABLE as error:
+        context.report.add("TABLE_UNREADABLE", prefix + path, type(error).__name__)
 
 
 def check_tombstones(context: Context, prefix: str, cut: Cut, table: SealedTable | None, *, alone: bool) -> None:

@@ -30,6 +30,7 @@ from custody_pipeline.evidence.verify.cut_rows import RecordCheck, check_counts,
 from custody_pipeline.evidence.verify.heads import trusted_checkpoint
 
 _PAGE = re.compile(rf"{cuts.REPORT}(?:report\.html|rows/[^/]+\.csv)")
+_NOT_WHOLE = ("partial", "failed")
 
 
 @dataclass(frozen=True)
@@ -144,12 +145,18 @@ def open_cut(context: Context, prefix: str) -> tuple[Cut, bytes, list[Verifier]]
 
 
 def _check_completeness(context: Context, prefix: str, cut: Cut) -> None:
-    """Nothing is established while a source that could contradict it is not whole."""
+    """Nothing is established while a source that could contradict it is not whole, by the coverage or by a receipt."""
     coverage = cut.coverage or ()
-    lacking = [item.source for item in coverage if item.state != "whole" and (item.needed or item.state != "not_asked")]
+    lacking = {i.source for i in coverage if i.state != "whole" and (i.needed or i.state != "not_asked")}
+    # The receipts are those of the newest loads, and of the older load whose rows are used where the newest has none.
+    states = {item.source: item.state for item in coverage}
+    for receipt in cut.receipts:
+        state = states.get(receipt.resource)
+        if state is None or (state == "whole" and receipt.state in _NOT_WHOLE):
+            lacking.add(receipt.resource)
     if cut.complete == "established" and (lacking or not coverage):
-        detail = f"established, but {', '.join(lacking) or 'no source'} is {'not whole' if lacking else 'named'}"
-        context.report.add("COMPLETENESS_WRONG", prefix + cuts.CUT_JSON, detail)
+        problem = f"{', '.join(sorted(lacking))} is not whole" if lacking else "no source is named"
+        context.report.add("COMPLETENESS_WRONG", prefix + cuts.CUT_JSON, f"established, but {problem}")
 
 
 def _check_purposes(context: Context, prefix: str, cut: Cut) -> None:

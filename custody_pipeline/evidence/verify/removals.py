@@ -35,7 +35,9 @@ from custody_pipeline.evidence.cut.removal import (
     decode_statement,
     is_derived,
     is_landing,
+    original_path,
     remaining_leaf,
+    remains_path,
 )
 from custody_pipeline.evidence.log.note import NoteError
 from custody_pipeline.evidence.reader import (
@@ -257,11 +259,19 @@ def _problem_of_file(file: RemovedFile, cut: Cut, earlier: Cut | None) -> tuple[
         return "ERASURE_TOO_WIDE", f"{name}: nothing remains of what it held of others"
     if file.remains is not None:
         left = cut.file(file.remains)
+        if file.remains != remains_path(file.revision, file.path) and not _is_landing_of(file.path, file.remains):
+            return "ERASURE_WRONG", f"{name}: {file.remains} is not where its remains belong"
         if left is None:
             return "ERASURE_WRONG", f"{name}: {file.remains} is not in this cut"
         if listed.rows is not None and left.rows is not None and left.rows > listed.rows:
             return "ERASURE_WRONG", f"{name}: more rows remain than were sealed"
     return None
+
+
+def _is_landing_of(path: str, remains: str) -> bool:
+    """Whether both are landing files of one source: what remains may be a landing file of the newer rows as well."""
+    removed, left = original_path(path).split("/"), remains.split("/")
+    return removed[0] == left[0] == "landing" and removed[1:2] == left[1:2]
 
 
 def remaining_leaves(context: Context, prefix: str, cut: Cut) -> list[bytes] | None:
