@@ -258,7 +258,7 @@ def test_explain_tells_the_story_of_a_recording_with_a_gap(home: Home) -> None:
     ):  # fmt: skip
         assert part in story.stdout
     assert json.loads(home.custody("explain", found[0], "--json").stdout)["recordings"]
-    assert home.custody("explain", "nobody-knows-this").returncode == 1
+    assert home.custody("explain", "nobody-knows-this").returncode == 2
 
 
 def test_gaps_and_status_list_the_night(home: Home) -> None:

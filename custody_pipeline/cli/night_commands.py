@@ -179,7 +179,7 @@ def explain(
         open_nights = unsettled(settings, GapFilter())
         which = "1 of them is" if open_nights == 1 else f"{open_nights} of them are"
         more = f"; {which} failed, missing or not established" if open_nights else ""
-        stop(f"no recording or conversation {subject!r} in the nights that custody status lists{more}", FINDINGS)
+        stop(f"no recording or conversation {subject!r} in the nights that custody status lists{more}", INCOMPLETE)
     if as_json:
         print_json(story)
     else:

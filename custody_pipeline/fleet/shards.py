@@ -17,7 +17,7 @@ import hashlib
 import logging
 import shutil
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ from custody_pipeline.warehouse.ledger import next_position
 from custody_pipeline.warehouse.sql_text import literal, table_columns, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from custody_pipeline.settings import Settings
 
@@ -113,6 +113,13 @@ class NightWarehouse(Warehouse):
 
     def _keep(self, base: _Base) -> None:
         write_whole(self._base_path, msgspec.json.encode(base))
+
+    @contextmanager
+    def locked(self, read_only: bool = False) -> Iterator[None]:
+        """As `Warehouse`; a night is checked out also to be read."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with super().locked(read_only):
+            yield
 
     def _prepare(self, read_only: bool) -> None:
         self._raw_path.unlink(missing_ok=True)

@@ -55,7 +55,7 @@ from custody_pipeline.models.mapping_file import load_mapping
 from custody_pipeline.night import ChecksFailedError, Night, check, is_blocking, model, publish
 from custody_pipeline.publish.readback import read_back
 from custody_pipeline.settings import Settings
-from custody_pipeline.warehouse.connection import NoWarehouseError, Warehouse
+from custody_pipeline.warehouse.connection import Warehouse
 from custody_pipeline.warehouse.erasures import (
     Request,
     Tombstone,
@@ -107,6 +107,7 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 def look(settings: Settings, asked: Asked) -> Found:
     """The dry run: all places with data, and the holds on them. Raises as `find` and `find_key`; ErasureBusyError."""
+    Warehouse(settings).require_file()
     with _alone(settings):
         return _find(settings, s3_client(settings), asked)
 
@@ -122,6 +123,7 @@ def erase(settings: Settings, asked: Asked, say: Say) -> Outcome:
         ErasureBusyError: another erasure is under way.
         NothingToEraseError, NotEncryptedError, SettingsError: as `find` and `find_key`.
     """
+    Warehouse(settings).require_file()
     with _alone(settings):
         client = s3_client(settings)
         found = _find(settings, client, asked)
@@ -139,10 +141,7 @@ def erase(settings: Settings, asked: Asked, say: Say) -> Outcome:
 
 
 def _find(settings: Settings, client: S3Client, asked: Asked) -> Found:
-    warehouse = Warehouse(settings)
-    if not warehouse.path.exists():  # opening it to write would make an empty one
-        raise NoWarehouseError(warehouse.path)
-    with warehouse.open() as con:
+    with Warehouse(settings).open() as con:
         if isinstance(asked.what, date):
             return find_key(con, settings, client, asked, asked.what)
         return find(con, settings, client, asked, asked.what)

@@ -222,7 +222,9 @@ def run_fixity(settings: Settings, budget: int | None = None) -> FixityReport:
     settings.require("export_url")
     budget = settings.fixity_bytes if budget is None else budget
     if settings.nights_url is None:
-        return _checked(settings, Warehouse(settings), budget)
+        warehouse = Warehouse(settings)
+        warehouse.require_file()
+        return _checked(settings, warehouse, budget)
     whole = FixityReport()
     nights = _nights_by_check(settings)
     for number, night in enumerate(nights):

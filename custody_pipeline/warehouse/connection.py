@@ -73,6 +73,11 @@ class Warehouse:
             )
         return self.settings.warehouse_path
 
+    def require_file(self) -> None:
+        """Raise NoWarehouseError if there is no file: opening it to write would make an empty one."""
+        if not self.path.exists():
+            raise NoWarehouseError(self.path)
+
     @contextlib.contextmanager
     def open(self, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection, closed at the end of the block; within a block of `kept_open`, a moment later at the latest.
@@ -110,6 +115,8 @@ class Warehouse:
     def locked(self, read_only: bool = False) -> Iterator[None]:
         """Keep every other process from the file. Raises as `open` does."""
         path = self.path
+        if read_only and not path.parent.exists():
+            raise NoWarehouseError(path)  # who reads a home that is not there makes none
         path.parent.mkdir(parents=True, exist_ok=True)
         # The thread that closes a kept connection is not the one that opened it.
         lock = FileLock(path.with_suffix(".lock"), timeout=self.lock_timeout, thread_local=False)
@@ -135,8 +142,8 @@ class Warehouse:
 
     def _prepare(self, read_only: bool) -> None:
         """Make sure that the file is there, while the lock is held."""
-        if read_only and not self.path.exists():
-            raise NoWarehouseError(self.path)
+        if read_only:
+            self.require_file()
 
     def check_in(self, con: duckdb.DuckDBPyConnection, *, again: bool = False) -> None:
         """Share what was written with other workers. Does nothing in a home with one warehouse.

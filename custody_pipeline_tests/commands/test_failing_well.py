@@ -457,6 +457,25 @@ def test_a_damaged_snapshot_is_replaced_by_a_night(
     assert (status, told.count("\n"), "run a night: that replaces it" in told) == (2, 1, True)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status", "gaps", "explain x", "prove x", "packages", "matter show x", "matter list", "tidy", "fixity",
+        "report --date 2026-11-02", "sheet gaps --date 2026-11-02", "mapping check --date 2026-11-02",
+        "mapping suggest", "erase --conversations IDS --reason x --authority y",
+        "erase --conversations IDS --reason x --authority y --yes",
+    ],
+)  # fmt: skip
+def test_a_home_that_is_not_there_is_not_made_to_be_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path, command: str
+) -> None:
+    (place / "IDS").write_text("5c6c1ab8-1111-4111-8111-111111111111")
+    monkeypatch.chdir(place)
+    status, _ = ran(capsys, monkeypatch, "--home", str(place / "typo"), *command.split())
+    assert status in {0, 2, 64}
+    assert not (place / "typo").exists()
+
+
 def test_a_home_that_cannot_be_made_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
 ) -> None:
