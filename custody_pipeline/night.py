@@ -237,7 +237,7 @@ def publish(
     Returns:
         The revision that is published now, and the snapshot's path.
     """
-    # If two workers have the same night, the second stops here, before it seals anything.
+    # If two workers have the same night, the second stops before it seals anything: here, or if it stood still since.
     warehouse = night.warehouse
     warehouse.check_in(con)
     kept = night.deadlines(night.settings, con, night.day)
@@ -247,6 +247,7 @@ def publish(
         night.day,
         why=why,
         more=more,
+        still_ours=warehouse.require_ours,
         write_report=lambda folder: write_report(con, scope_of_night(night.day), folder, kept),
     )
     refresh_events(con, night.day, about_night_alone=not publication.changed)

@@ -237,6 +237,17 @@ class NightWarehouse(Warehouse):
         if again:
             shard.unlink()
 
+    def require_ours(self) -> None:
+        """As `Warehouse`. A worker that stood still for hours must not seal its older content as the newest revision.
+
+        Raises:
+            NightTakenError: another worker checked the night in. What it seals comes after that: if the log did not
+                change since it was read before this call, it has sealed nothing yet.
+        """
+        base, there = self._base(), head(self.place.client, self.place.raw(self.night))
+        if base is None or there is None or there.etag != base.etag:
+            raise self._taken()
+
     def _put_raw(self, etag: str | None) -> str:
         """Put the night's raw part, if the object there still has this ETag; returns the new one."""
         client, at, sha256 = self.place.client, self.place.raw(self.night), sha256_of(self._raw_path)

@@ -80,6 +80,7 @@ def publish_night(
     why: str = "run again",
     write_report: Callable[[Path], object] | None = None,
     more: More | None = None,
+    still_ours: Callable[[], object] = lambda: None,
 ) -> Publication:
     """Publish a night, if its content differs from what is published.
 
@@ -92,6 +93,7 @@ def publish_night(
         write_report: writes the night's report into an empty folder; called before a revision is sealed. All its files
             are sealed with the night, and copied to `report/date=…/`.
         more: gives more files for the cut. A revision is then published even if the content is equal.
+        still_ours: raises if another worker has the night by now; called before each attempt to seal.
 
     Returns:
         The revision that is published now.
@@ -110,7 +112,7 @@ def publish_night(
         compressed = settings.csv_compression == "gzip"
         actor, at = Actor.of(settings), now or datetime.now(UTC)
         files = RevisionFiles(con, actor, night, tuple(tables), sealer, at, why, compressed, write_report, more)
-        return _Run(con, actor, night, sealer, at, why, nights, files).publish()
+        return _Run(con, actor, night, sealer, at, why, nights, files, still_ours).publish()
 
 
 class _Noted(msgspec.Struct):
@@ -132,6 +134,7 @@ class _Run:
     why: str
     nights: S3Location | None
     files: RevisionFiles
+    still_ours: Callable[[], object]
 
     @property
     def client(self) -> S3Client:
@@ -166,6 +169,7 @@ class _Run:
         while True:
             # Read before the revision is decided: any later seal makes the claim fail.
             state = self.sealer.settle(self.now)
+            self.still_ours()
             sealed = self._sealed_already(revision)
             if sealed is not None and self._is_noted(revision, content, sealed[0]):
                 return sealed

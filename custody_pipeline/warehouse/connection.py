@@ -153,6 +153,9 @@ class Warehouse:
             again: this object checked in before, and nothing was loaded or erased since.
         """
 
+    def require_ours(self) -> None:
+        """Raise if another worker has checked the night in since this one did."""
+
     def _connect(self, path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": self.settings.duckdb_memory_limit,

@@ -14,8 +14,9 @@ import duckdb
 import pytest
 
 from custody_pipeline.fleet.overview import overview
-from custody_pipeline.fleet.shards import NightWarehouse
-from custody_pipeline.io.s3 import s3_client
+from custody_pipeline.fleet.shards import NightTakenError, NightWarehouse
+from custody_pipeline.io.objects import listed
+from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.matters.holds import hold, release
 from custody_pipeline.matters.register import new_matter
 from custody_pipeline.matters.standing import standing_of
@@ -220,6 +221,31 @@ def test_a_tag_that_vanished_between_loads_is_told_once_though_a_worker_is_kille
     assert ran.fleet.run("a", day).changed is False
     _, found = gaps(ran.fleet.at("reader", day), GapFilter(first=day, last=day))
     assert "TAG_VANISHED" in {row["reason"] for row in found}
+
+
+def test_a_worker_that_stood_still_after_its_check_in_seals_nothing_over_what_a_later_one_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, check_in = DAYS[0], NightWarehouse.check_in
+    later: list[Publication] = []
+
+    def stopped(at: NightWarehouse, con: duckdb.DuckDBPyConnection, *, again: bool = False) -> None:
+        """The machine sleeps after the first check-in; meanwhile another worker runs the night of today."""
+        check_in(at, con, again=again)
+        monkeypatch.setattr(NightWarehouse, "check_in", check_in)
+        fleet.vendors[day] = fleet._vendor(day, FaultPlan.only("TAG_NEVER_SET"), "exports-of-today")
+        later.append(fleet.run("b", day))
+
+    monkeypatch.setattr(NightWarehouse, "check_in", stopped)
+    with ExitStack() as stack:
+        fleet = new_fleet(tmp_path, stack, [day])
+        with pytest.raises(NightTakenError):
+            fleet.run("a", day)
+        (sealed,) = later
+        place = S3Location.parse("s3://dataset/prod")
+        cuts = [path for path, _ in listed(s3_client(fleet.at("a", day)), place, "cuts/") if path.endswith("/cut.json")]
+    assert sealed.changed
+    assert cuts == [f"cuts/date={day}/r0001/cut.json"]
 
 
 @pytest.mark.slow
