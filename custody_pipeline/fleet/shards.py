@@ -17,6 +17,7 @@ import hashlib
 import logging
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager, suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -52,6 +53,8 @@ logger = logging.getLogger(__name__)
 
 _LOADED = frozenset(all_raw_tables())
 _CHECK_IN = "check-in-"
+_PAUSES = (1.0, 2.0, 4.0)
+"""Seconds before a check-in that S3 refused is tried again, if the object is still the one that was checked out."""
 
 
 class NightTakenError(ShardError):
@@ -252,16 +255,23 @@ class NightWarehouse(Warehouse):
         """Put the night's raw part, if the object there still has this ETag; returns the new one."""
         client, at, sha256 = self.place.client, self.place.raw(self.night), sha256_of(self._raw_path)
         condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
-        try:
-            return put_file(client, self._raw_path, sha256, at, **condition).etag
-        except ClientError as error:
-            if error_code(error) not in CHANGED:
-                raise
-            # A put whose answer was lost is repeated, and then refused.
-            there = head(client, at)
-            if there is None or digest(client, there) != sha256:
-                raise self._taken() from error
-            return there.etag
+        pauses = iter(_PAUSES)
+        while True:
+            try:
+                return put_file(client, self._raw_path, sha256, at, **condition).etag
+            except ClientError as error:
+                if error_code(error) not in CHANGED:
+                    raise
+                # A put whose answer was lost is repeated, and then refused.
+                there = head(client, at)
+                if there is not None and digest(client, there) == sha256:
+                    return there.etag
+                if (there.etag if there else None) != etag:
+                    raise self._taken() from error
+                # S3 also refuses while another request about the object is under way, which may change nothing.
+                if (pause := next(pauses, None)) is None:
+                    raise
+            time.sleep(pause)
 
     def _put_shared(self, path: Path, to: S3Location, raw_etag: str) -> None:
         """Put rows for other nights, unless another worker has checked the night in since.

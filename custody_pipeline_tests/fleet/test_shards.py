@@ -105,6 +105,24 @@ def test_a_night_that_stays_open_is_compared_with_other_workers_after_each_check
         assert queues(first) == ["Help", "Hotline", "Sales", "Support"]
 
 
+def test_a_conflict_that_passes_is_no_other_worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 answers ConditionalRequestConflict while another request about the object is under way, and asks to retry."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    at, refused = worker(settings, "home"), list[str]()
+    run(at, "Sales")
+
+    def conflict(put: Any, **request: Any) -> Any:
+        if "raw/" in request["Key"] and not refused:
+            refused.append(request["Key"])
+            raise ClientError({"Error": {"Code": "ConditionalRequestConflict"}}, "PutObject")
+        return put(**request)
+
+    at.place.__dict__["client"] = Replaced(at.place.client, put_object=conflict)
+    run(at, "Help")
+    assert refused
+    assert queues(worker(settings, "other")) == ["Help", "Sales"]
+
+
 def test_a_workers_file_of_a_night_that_s3_has_is_removed_when_no_run_needs_it(settings: Settings) -> None:
     at, unsaved = worker(settings, "home"), worker(settings, "home", NIGHT + timedelta(days=1))
     run(at, "Sales")
