@@ -42,6 +42,7 @@ from custody_pipeline.models.pending_reads import (
     known_addresses,
     known_conversations,
     known_digests,
+    last_day,
     media_objects,
     recordings_to_read,
 )
@@ -158,6 +159,12 @@ def _catalog(night: Night, collector: Collector, _: ExitStack) -> list[Landing]:
     return [*collect_catalog(collector), collect_listed(collector, _known_of(night))]
 
 
+def _captures(night: Night, collector: Collector, _: ExitStack) -> list[Landing]:
+    with night.warehouse.open() as con:
+        last = last_day(con, night.day)
+    return collect_captures(collector, _known_of(night), last)
+
+
 def _known_of(night: Night) -> Callable[[set[str]], set[str]]:
     def known(conversation_ids: set[str]) -> set[str]:
         with night.warehouse.open() as con:
@@ -201,7 +208,7 @@ COLLECT: dict[str, Callable[[Night, Collector, ExitStack], list[Landing]]] = {
     "exports": lambda _, collector, __: collect_exports(collector),
     "details": lambda _, collector, __: collect_details(collector),
     "catalog": _catalog,
-    "captures": lambda night, collector, _: collect_captures(collector, _known_of(night)),
+    "captures": _captures,
     "recordings": _recordings,
     "conversations": _conversations,
     "media": _media,

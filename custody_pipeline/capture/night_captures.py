@@ -5,7 +5,7 @@ Belongs here: `captures`, `conversation_events`. Does not: receiving events (cap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import date, timedelta
 
@@ -32,22 +32,26 @@ def removed_key(night: date) -> str:
     return f"removed/date={night}.json"
 
 
-def collect_captures(collector: Collector, known: Known = lambda _: set()) -> list[Landing]:
+def collect_captures(collector: Collector, known: Known = lambda _: set(), last: date | None = None) -> list[Landing]:
     """Land the night's `captures` and `conversation_events`; without a capture place there are none.
 
     If the retention policy has removed the documents, the source is not asked, and the earlier load stays current.
 
     Args:
         known: which of some conversation ids are of this night; none if it is not given.
+        last: the last day that may have events of the night's conversations; default: the day after.
     """
     settings = collector.settings
     store = capture_place(settings, collector.s3 if settings.captures.startswith("s3://") else None)
     if store.read(removed_key(collector.night)) is not None:
         why = "removed from the capture place by the retention policy; what was collected before stays"
         return [collector.not_configured(name, why) for name in ("captures", "conversation_events")]
+    days = (last - collector.night).days if last else 1
+    later = [collector.night + timedelta(days=number) for number in range(1, days + 1)]
+    captures, events = (_keys(store, listed, collector.night, known, later) for listed in (captures_of, events_of))
     return [
-        _collect(collector, store, "captures", _keys(store, captures_of, collector.night, known)),
-        _collect(collector, store, "conversation_events", _keys(store, events_of, collector.night, known), _waiting),
+        _collect(collector, store, "captures", captures),
+        _collect(collector, store, "conversation_events", events, _waiting),
     ]
 
 
@@ -67,16 +71,21 @@ def _waiting(collector: Collector) -> str:
 
 
 def _keys(
-    store: DocumentStore, listed: Callable[[DocumentStore, date], Iterator[str]], night: date, known: Known
+    store: DocumentStore,
+    listed: Callable[[DocumentStore, date], Iterator[str]],
+    night: date,
+    known: Known,
+    later: Iterable[date],
 ) -> Iterator[str]:
-    """The night's keys, and those of the next day about conversations of the night.
+    """The night's keys, and those of later days about conversations of the night.
 
     Of a conversation that could not be read, nothing tells when it began: it is filed under the day of its event.
     """
     yield from listed(store, night)
-    later = {key: found[1] for key in listed(store, night + timedelta(days=1)) if (found := CONVERSATION.search(key))}
-    here = known(set(later.values())) if later else set()
-    yield from (key for key, conversation_id in later.items() if conversation_id in here)
+    for day in later:
+        named = {key: found[1] for key in listed(store, day) if (found := CONVERSATION.search(key))}
+        here = known(set(named.values())) if named else set()
+        yield from (key for key, conversation_id in named.items() if conversation_id in here)
 
 
 def _collect(

@@ -13,9 +13,11 @@ import duckdb
 import orjson
 
 from custody_pipeline.extract.media import KnownDigest, MediaObject, ObjectVersion
+from custody_pipeline.io.clock import utc_now
 from custody_pipeline.load.raw_tables import create_raw_tables
 from custody_pipeline.models.mapping import MappedTag
 from custody_pipeline.models.night_views import reading, show
+from custody_pipeline.models.run import RECHECK_DAYS
 from custody_pipeline.settings import Settings
 from custody_pipeline.warehouse.sql_files import SQL_DIR, query, read_model
 
@@ -84,6 +86,14 @@ def known_conversations(con: duckdb.DuckDBPyConnection, night: date, conversatio
         query("collect/conversations_of_night"), {"ids": list(conversation_ids), "night": night}
     )
     return {str(row[0]) for row in rows.fetchall()}
+
+
+def last_day(con: duckdb.DuckDBPyConnection, night: date) -> date:
+    """The day on which the night's last conversation ended, or today while one goes on; at least the day after."""
+    create_raw_tables(con, ("conversation_details",))
+    rows = con.cursor().execute(query("collect/last_day"), {"night": night, "now": utc_now()}).fetchall()
+    first, last = night + timedelta(days=1), night + timedelta(days=RECHECK_DAYS)
+    return min(max(first, rows[0][0] or first), last)
 
 
 def known_addresses(con: duckdb.DuckDBPyConnection, night: date, conversation_ids: set[str]) -> dict[str, set[str]]:

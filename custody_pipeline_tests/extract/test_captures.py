@@ -22,11 +22,14 @@ from custody_pipeline.capture.night_captures import collect_captures
 from custody_pipeline.capture.spool import Spool
 from custody_pipeline.extract.collector import Collector
 from custody_pipeline.extract.documents import document
+from custody_pipeline.io.clock import utc_now
 from custody_pipeline.io.document_store import MOST_BYTES, FolderStore
 from custody_pipeline.load.pipeline import load
 from custody_pipeline.load.raw_tables import create_raw_tables
+from custody_pipeline.models.pending_reads import last_day
 from custody_pipeline.settings import Settings
 from custody_pipeline_tests.capture.conftest import CONVERSATION, PARTICIPANT, attribute_event, conversation
+from custody_pipeline_tests.publish.nights import insert
 
 NIGHT = date(2026, 11, 2)
 OTHER = "22222222-2222-4333-8444-555555555555"
@@ -230,6 +233,28 @@ def test_an_event_of_a_clock_that_is_ahead_is_of_the_day_on_which_it_came(tmp_pa
     event = replace(parse_event(body), event_time=SEEN + timedelta(days=400))
     write_event(store, event, body, received_at=SEEN, start=None, outcome="conversation_not_found")
     assert [key.split("/")[1] for key in store.keys("events/")] == ["date=2026-11-02"]
+
+
+def test_events_of_a_conversation_that_lasts_for_days_are_of_the_night_in_which_it_began(tmp_path: Path) -> None:
+    store, settings = FolderStore(tmp_path / "captures"), Settings(home=tmp_path, export_url="s3://unused")
+    for days, name in ((1, CONVERSATION), (5, CONVERSATION), (5, OTHER)):
+        at, body = SEEN + timedelta(days=days), attribute_event(name, attributes={"Day": str(days)})
+        event = replace(parse_event(body), event_time=at)
+        write_event(store, event, body, received_at=at, start=None, outcome="conversation_forbidden")
+    with Collector(settings, NIGHT) as collector, duckdb.connect() as con:
+        create_raw_tables(con)
+        assert last_day(con, NIGHT) == NIGHT + timedelta(days=1)
+        today = min(utc_now().date(), NIGHT + timedelta(days=30))
+        for name, end, last in (
+            (OTHER, SEEN, NIGHT + timedelta(days=1)),
+            (CONVERSATION, None, today),
+            (CONVERSATION, SEEN + timedelta(days=5), NIGHT + timedelta(days=5)),
+        ):
+            row = {"partition_date": NIGHT, "conversation_id": name, "conversation_end": end}
+            insert(con, "raw.conversation_details", **row)
+            assert last_day(con, NIGHT) == last
+        _, events = collect_captures(collector, lambda ids: ids & {CONVERSATION}, last)
+    assert events.documents == 2
 
 
 @pytest.mark.parametrize(
