@@ -551,3 +551,22 @@ def test_the_sidecar_tells_whose_leg_was_recorded_if_the_session_is_the_customer
     assert night.query(
         "SELECT leg_users FROM staging.recordings WHERE recording_id LIKE 'r1%' AND partition_date = ?", [night.day]
     ) == [{"leg_users": ["c1-user-1", "c1-user-2"]}]
+
+
+@together
+def test_an_agent_who_took_a_call_twice_has_the_tag_of_each_leg(night: Night) -> Parts:
+    night.transfer({"Legal-Hold": "false"}, {"Legal-Hold": "true"})
+    first, again = night.details()["participants"][2:]
+    again["user_id"] = first["user_id"]
+    night.rows["export_sidecars"][-1]["user_ids"] = [first["user_id"]]
+    legs = {"r1": first, "r2": again}
+    night.metadata(
+        "c1", *({"recording_id": name, "session_id": leg["sessions"][0]["session_id"]} for name, leg in legs.items())
+    )
+    yield
+    assert [night.row(name)["custom_data_legal_hold"] for name in ("r1", "r2")] == ["false", "true"]
+    # Without a session, both legs may be the recorded one.
+    for row in night.rows["recording_metadata"]:
+        row["session_id"] = None
+    yield
+    assert night.query("SELECT * FROM staging.other_legs WHERE partition_date = ?", [night.day]) == []

@@ -2,8 +2,8 @@
 -- of the recording's own agent.
 --
 -- The session of a recording, or the agents in its sidecar, tell its leg. If the leg is unknown, all agents belong to
--- the recording and the model has no row. Participants who are no agents (customer, ivr, acd…) always belong to the
--- recording.
+-- the recording and the model has no row. An agent who took a call twice is two participants: the session tells which.
+-- Participants who are no agents (customer, ivr, acd…) always belong to the recording.
 --
 -- materialized: window
 -- grain: partition_date, conversation_id, recording_id, participant_id
@@ -12,11 +12,12 @@
 -- column recording_id: recording
 -- column participant_id: agent of another leg
 WITH pairs AS (
-    SELECT r.partition_date, r.conversation_id, r.recording_id, p.participant_id,
+    SELECT r.partition_date, r.conversation_id, r.recording_id, p.participant_id, p.user_id,
+        coalesce(list_contains(p.session_ids, r.session_id), false) AS has_session,
         coalesce(list_contains(r.leg_users, p.user_id), false)
-            OR (len(r.leg_users) = 0 AND coalesce(list_contains(p.session_ids, r.session_id), false))
+            OR (len(r.leg_users) = 0 AND has_session)
             OR (len(r.leg_users) = 0 AND r.session_id IS NULL AND coalesce(list_contains(r.user_ids, p.user_id), false))
-            AS is_own_leg
+            AS may_be_own_leg
     FROM staging.recordings AS r
     INNER JOIN staging.participants AS p USING (partition_date, conversation_id)
     WHERE p.purpose IN ('agent', 'user')
@@ -25,10 +26,11 @@ WITH pairs AS (
 own_legs AS (
     SELECT *
     FROM pairs
-    WHERE is_own_leg
+    WHERE may_be_own_leg
+    QUALIFY has_session OR NOT bool_or(has_session) OVER (PARTITION BY partition_date, conversation_id, recording_id, user_id)
 )
 
 SELECT p.partition_date, p.conversation_id, p.recording_id, p.participant_id
 FROM pairs AS p
 SEMI JOIN own_legs USING (partition_date, conversation_id, recording_id)
-WHERE NOT p.is_own_leg
+ANTI JOIN own_legs USING (partition_date, conversation_id, recording_id, participant_id)
