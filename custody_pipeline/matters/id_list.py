@@ -111,15 +111,20 @@ def _decoded(path: Path, data: bytes) -> str:
 
 def _of_text(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of each line that is neither empty nor a comment."""
-    lines = ["" if line.lstrip().startswith("#") else line for line in io.StringIO(text, newline="")]
-    first = next((line for line in lines if line.strip()), "")
+    lines = list(io.StringIO(text, newline=""))
+    first = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
     delimiter = max(",;\t", key=first.count)
+    # A comment may have any quotes.
+    lines = [
+        "" if _is_comment(path, number, line.strip("\r\n").split(delimiter)) else line
+        for number, line in enumerate(lines, 1)
+    ]
     csv.field_size_limit(MAX_BYTES)
     # strict: otherwise a cell whose quote is never closed takes in the lines below it.
     reader, line = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True), 1
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells) and not cells[0].lstrip().startswith("#"):
+            if any(cell.strip() for cell in cells) and not _is_comment(path, reader.line_num, cells):
                 yield reader.line_num, cells
             line = reader.line_num + 1
     except csv.Error as error:
@@ -128,13 +133,24 @@ def _of_text(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
+def _is_comment(path: Path, line: int, cells: Sequence[str]) -> bool:
+    """Whether a line is a comment. A column may be named `#`. Raises RefusedFileError if an id would be left out."""
+    if not cells[0].lstrip().startswith("#") or (cells[0].strip() == "#" and any(map(str.strip, cells[1:]))):
+        return False
+    if _uuids(cells[1:]):
+        raise RefusedFileError(
+            path, line, "a line that begins with # is a comment, and this one has an id; remove the # or it"
+        )
+    return True
+
+
 def _of_spreadsheet(path: Path, data: bytes) -> Iterator[tuple[int, list[str]]]:
     import openpyxl
 
     try:
         first, *others = openpyxl.load_workbook(io.BytesIO(data), read_only=True).worksheets
         for number, cells in _of_sheet(first):
-            if any(cells) and not cells[0].lstrip().startswith("#"):
+            if any(cells) and not _is_comment(path, number, cells):
                 yield number, cells
         more = next((sheet.title for sheet in others if any(_uuids(cells) for _, cells in _of_sheet(sheet))), None)
     except _NO_BOOK as error:

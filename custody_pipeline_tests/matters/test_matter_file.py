@@ -110,9 +110,20 @@ def test_an_empty_selection_is_refused(tmp_path: Path) -> None:
         b'name\t"Conversation ID"\nx\tA1\ny\tB2\nx\ta1\n',
         b"id\rA1\rB2\rA1\r",
         b"conversation_id,recording_id\n,A1\n,B2\n,A1\n",
+        b"#,Conversation ID\n1,A1\n2,B2\n3,A1\n",
         b'id,note\n# a, "comment\nA1,' + b"x" * 1_000_000 + b'\nB2,"two\nlines"\nA1,5" pipe\n',
     ],
-    ids=["text", "mark", "utf-16", "utf-16 without a mark", "tabs", "old line ends", "an empty column", "notes"],
+    ids=[
+        "text",
+        "mark",
+        "utf-16",
+        "utf-16 without a mark",
+        "tabs",
+        "old line ends",
+        "an empty column",
+        "numbered",
+        "notes",
+    ],
 )
 def test_a_list_is_read_in_any_usual_form(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "ids").write_bytes(data)
@@ -172,6 +183,7 @@ def test_a_spreadsheet_with_a_password_is_refused(tmp_path: Path) -> None:
         (f"{UUID(int=1)}\n{UUID(int=2)},{UUID(int=3)}\n".encode(), ":1: ids in several columns"),
         (f"Call,Agent\n{UUID(int=1)},{UUID(int=2)}\n".encode(), ":1: .*: Call or Agent$"),
         (f"conversation_id,leg\nA1,\n,{UUID(int=1)}\n".encode(), ":3: no id in the column of the ids"),
+        (f"ticket,id\n7,A1\n#8,{UUID(int=1)}\n".encode(), ":3: a line that begins with # is a comment"),
         # All recordings of A1, or R1 alone?
         (b"Conversation ID,Recording ID\nA1,R1\n", ":1: ids in several columns; .*: Conversation ID or Recording ID$"),
     ],
