@@ -19,7 +19,7 @@ import msgspec
 import orjson
 
 from custody_pipeline.extract.export_keys import is_conversation_id
-from custody_pipeline.matters.matter import Matter, bare_number, digits_of
+from custody_pipeline.matters.matter import Matter, TagCondition, bare_number, digits_of
 from custody_pipeline.models.mapping import plain
 from custody_pipeline.models.reasons import REASONS
 from custody_pipeline.settings import SettingsError
@@ -37,6 +37,15 @@ _NAMES = "SELECT DISTINCT lower(trim(nfc_normalize(unnest({})))) FROM custody."
 _QUEUES = f"{_NAMES.format('list_concat(queue_ids, queue_names)')}chain_of_custody"
 _NAMED_DIVISIONS = f"{_NAMES.format('[division_id, division_name]')}divisions"
 _NAMED_AGENTS = "SELECT user_id FROM custody.agents WHERE user_name IS NOT NULL"
+_OTHER_VALUES = """
+    WITH alike AS (
+        SELECT DISTINCT tag_value, nfc_normalize(tag_value) AS found, nfc_normalize($wanted) AS wanted
+        FROM custody.custom_data
+        WHERE tag_key = $key AND is_resolved
+    )
+
+    SELECT tag_value FROM alike WHERE found <> wanted AND lower(trim(found)) = lower(trim(wanted)) ORDER BY ALL
+"""
 _ROWS_AT_ONCE = 1_000
 _PACKED_AT_ONCE = 500
 _LEVEL = 1
@@ -114,7 +123,7 @@ class Found:
         strangers: agents of the matter file that no collected night has.
         unseen_queues: queues and divisions of the matter file that no collected night has.
         unseen_tags: keys of its tag conditions that no collected night has.
-        variants: other spellings of these keys, whose tags the conditions do not find.
+        variants: other spellings of these keys, and of values that a condition names: the conditions do not find them.
     """
 
     recordings: Recordings
@@ -171,7 +180,7 @@ def select(con: duckdb.DuckDBPyConnection, matter: Matter) -> Found:
     found = Recordings(recordings())
     missing = [name for name in bound["ids"] if name not in used]
     known = set(con.execute(query("matters/known_ids"), {"ids": missing}).fetchall() if missing else ())
-    unseen, variants = _spelled(con, [tag.key for tag in selection.tags])
+    unseen, variants = _spelled(con, selection.tags)
     return Found(
         found,
         tuple(name for name in missing if (name,) not in known),
@@ -305,13 +314,22 @@ def tag_keys(con: duckdb.DuckDBPyConnection) -> list[str]:
     return [key for (key,) in con.execute("SELECT DISTINCT tag_key FROM custody.custom_data ORDER BY ALL").fetchall()]
 
 
-def _spelled(con: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which of the keys no participant of any collected night has, in these letters; and keys that differ in them."""
-    if not keys:
+def _spelled(
+    con: duckdb.DuckDBPyConnection, conditions: tuple[TagCondition, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which keys no participant of any collected night has, in these letters; keys and values that differ in them."""
+    if not conditions:
         return (), ()
+    keys = [tag.key for tag in conditions]
     seen, alike = tag_keys(con), {plain(key) for key in keys}
     variants = (key for key in seen if key not in keys and plain(key) in alike)
-    return tuple(key for key in keys if key not in seen), tuple(variants)
+    values = (
+        f"{tag.key} = {value}"
+        for tag in conditions
+        if tag.how == "=" and tag.key in seen
+        for (value,) in con.execute(_OTHER_VALUES, {"key": tag.key, "wanted": tag.value}).fetchall()
+    )
+    return tuple(key for key in keys if key not in seen), (*variants, *values)
 
 
 def _digits(numbers: Iterable[str]) -> tuple[list[str], list[str]]:

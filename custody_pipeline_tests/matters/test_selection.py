@@ -364,6 +364,8 @@ def test_tag_conditions_hold_for_each_tag(night: Published) -> None:
     found = find(night, "  tags: [Matter-Number is set, matter-number is missing]")
     assert (keys(found), found.unseen_tags, found.variants) == (there, ("matter-number",), ())
     assert find(night, "  tags: [matter-number is missing]").variants == ("Matter-Number",)
+    found = find(night, f"  tags: ['Matter-Number = {value.lower()}', 'Matter-Number != {value.lower()}']")
+    assert found.variants == (f"Matter-Number = {value}",)
 
 
 @pytest.mark.parametrize(
