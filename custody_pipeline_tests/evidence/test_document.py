@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 
 from custody_pipeline.evidence.cut.proof import Prover
+from custody_pipeline.evidence.package.signed_volume import list_production, sign_production
 from custody_pipeline.evidence.reader import FolderReader
 from custody_pipeline_tests.evidence.erasing import RECORDS, erase, placeholders
+from custody_pipeline_tests.evidence.packages import sign_again
 from custody_pipeline_tests.evidence.published import NIGHTS, OTHER, SIGNER, Publisher, publish
 from custody_pipeline_tests.evidence.test_forgotten_keys import forget
+from custody_pipeline_tests.evidence.test_package_contents import CHOSEN, make_package, publish_with_audio
 from custody_pipeline_tests.evidence.test_tampering import edit_cut, rebuild_log, relist
 from custody_pipeline_tests.evidence.witness import Witness
 
@@ -58,7 +61,7 @@ def run(original: Publisher, tmp_path: Path) -> Run:
 
 
 def run_document(
-    work: Path, folder: Path, *shell: str, published: Publisher, proof_of: Publisher | None = None
+    work: Path, folder: Path, *shell: str, published: Publisher, proof_of: Publisher | None = None, **more: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the whole document as one shell script; its /tmp is the test's own folder."""
     work.mkdir(exist_ok=True)
@@ -79,6 +82,7 @@ def run_document(
         "PROOF": str(proof),
         "AUTHORITY": str(work / "authority.pem"),
         "LC_ALL": "C.UTF-8",
+        **more,
     }
     (work / "python3").unlink(missing_ok=True)
     (work / "python3").symlink_to(sys.executable)
@@ -247,6 +251,66 @@ def test_the_commands_refuse_a_record_that_is_hidden_in_its_own_cut(run: Run, co
 
     assert done.returncode != 0
     assert "does not lead to its signed checkpoint" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A production of two recordings."""
+    root = tmp_path_factory.mktemp("volume")
+    make_package(publish_with_audio(root / "set"), root / "VOL001/evidence")
+    (root / "VOL001/index.csv").write_text("control_number\n")
+    list_production(root / "VOL001")
+    sign_production(root / "VOL001", [SIGNER])
+    return root / "VOL001"
+
+
+def test_the_commands_accept_a_package_and_a_production(run: Run, copy: Path, volume: Path) -> None:
+    done = run(copy, "-euc", VOLUME=str(volume), PACKAGE=str(volume / "evidence"))
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def _listed_again(volume: Path) -> None:
+    sign_again(volume / "evidence", [SIGNER])
+    list_production(volume)
+    sign_production(volume, [SIGNER])
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        (f"evidence/data/audio/{CHOSEN[0]}.opus", b"other"),
+        (f"evidence/data/audio/{CHOSEN[0]}.opus", None),
+        (f"evidence/data/audio/{CHOSEN[0]}.wav", b"more"),
+        (f"evidence/data/records/{CHOSEN[0]}.json", b"{}"),
+        (f"evidence/data/records/{CHOSEN[0]}.json", None),
+        (f"evidence/data/records/{CHOSEN[0]}.tlog-proof", None),
+        ("evidence/data/package.json", b'{"records":[]}'),
+    ],
+)
+def test_the_commands_refuse_a_production_that_contradicts_its_proofs(
+    run: Run, copy: Path, volume: Path, tmp_path: Path, path: str, data: bytes | None, again: bool
+) -> None:
+    """Also one that the owner of the key signed."""
+    other = tmp_path / "VOL001"
+    shutil.copytree(volume, other)
+    (other / path).unlink() if data is None else (other / path).write_bytes(data)
+    if again:
+        _listed_again(other)
+
+    assert run(copy, "-euc", VOLUME=str(other)).returncode != 0
+
+
+@pytest.mark.parametrize("path", ["extra.csv", "evidence/extra", "index.csv"])
+def test_the_commands_refuse_a_production_with_another_file(
+    run: Run, copy: Path, volume: Path, tmp_path: Path, path: str
+) -> None:
+    other = tmp_path / "VOL001"
+    shutil.copytree(volume, other)
+    (other / path).write_bytes(b"x")
+
+    assert run(copy, "-euc", VOLUME=str(other)).returncode != 0
 
 
 def test_each_script_is_plain_python_of_forty_lines() -> None:
