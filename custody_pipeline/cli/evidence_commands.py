@@ -254,11 +254,14 @@ def packages(as_json: Json = False) -> None:
 def _chosen(
     settings: Settings, conversations: list[str], ids: Path | None, matter: Matter | None
 ) -> tuple[set[tuple[str, str]], list[str]]:
-    """Conversation and recording of what conversations, a list and a matter name; and the ids that match nothing."""
+    """Conversation and recording of what conversations, a list and a matter name; ids and names that match nothing.
+
+    Says how many more recordings may belong to the matter.
+    """
     from custody_pipeline.fleet.overview import every_night
     from custody_pipeline.matters.id_list import IdList, read_id_list
     from custody_pipeline.matters.matter import Matter, Selection
-    from custody_pipeline.matters.selection import select
+    from custody_pipeline.matters.selection import not_known, select
 
     lists = [IdList.of(conversations)] if conversations else []
     lists += [read_id_list(ids)] if ids else []
@@ -270,9 +273,11 @@ def _chosen(
         raise typer.BadParameter(f"{name} masks fields, a package has whole records: custody matter produce {name}")
     for item in matters:
         with every_night(settings) as con:
-            found = select(con, item)
+            found, (unread, _) = select(con, item), not_known(con, item)
         recordings |= {recording.key for recording in found.produced}
-        unmatched += [*found.unmatched, *found.elsewhere]
+        unmatched += [*found.unmatched, *found.elsewhere, *found.unseen]
+        if unread:
+            say(f"{numbered(unread, 'more recording')} may belong to it, not packed: custody matter show {item.name}")
     return recordings, unmatched
 
 

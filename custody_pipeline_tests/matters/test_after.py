@@ -211,6 +211,12 @@ def test_a_package_holds_what_a_matter_a_list_or_a_conversation_names(night: Pub
     (packed,) = [event for event in register_of(night.settings, "packed").events() if event["what"] != "looked"]
     digest = hashlib.sha256((tmp_path / "package0" / "tagmanifest-sha256.txt").read_bytes()).hexdigest()
     assert (packed["what"], packed["sha256"]) == ("packaged 1 recording into package0", digest)
+    chosen = next(row for row in night.whole() if row["user_ids"])
+    night.matter("packed", f"  agents: [{chosen['user_ids'][0]}, Nobody Here]")
+    told = custody("package", "--matter", "packed", "--to", tmp_path / "named", "--reason", "request 4")
+    assert (told.exit_code, "Nobody Here: in no collected night" in told.stderr) == (1, True)
+    capitals = ("package", "--recording", chosen["recording_id"].upper(), "--to", tmp_path / "none", "--reason", "x")
+    assert "capitals count, and the vendor's ids have none" in " ".join(custody(*capitals).stderr.split())
     nothing = custody("package", "--conversation", "nobody", "--to", tmp_path / "none", "--reason", "x")
     assert (nothing.exit_code, (tmp_path / "none").exists()) == (2, False)
 

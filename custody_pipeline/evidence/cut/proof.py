@@ -305,7 +305,9 @@ def _some(recording_ids: Sequence[str]) -> str:
     if not recording_ids:
         return "a recording"
     more = f" and {len(recording_ids) - 3} more" if len(recording_ids) > 3 else ""
-    return f"recording {', '.join(recording_ids[:3])}{more}"
+    capitals = any(name != name.lower() for name in recording_ids)
+    hint = "; capitals count, and the vendor's ids have none" if capitals else ""
+    return f"recording {', '.join(recording_ids[:3])}{more}{hint}"
 
 
 def _newest_first(reader: Reader, night: str | None) -> list[str]:
