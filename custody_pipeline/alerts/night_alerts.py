@@ -46,6 +46,10 @@ def alerted_reasons(settings: Settings) -> tuple[str, ...]:
     return reasons
 
 
+_BETWEEN_RUNS = timedelta(days=2)
+"""Alerts are sent after a night's run, so once a day or more often. A deadline may pass in between."""
+
+
 def night_alerts(
     con: duckdb.DuckDBPyConnection,
     night: date,
@@ -98,7 +102,8 @@ def nights_with_deadlines(con: duckdb.DuckDBPyConnection, now: datetime, warn_da
     if not table_columns(con, "custody.gaps"):
         return []
     span = timedelta(days=warn_days)
-    rows = con.execute(query("alerts/nights_with_deadlines"), {"since": now - span, "near": now + span}).fetchall()
+    since = now - max(span, _BETWEEN_RUNS)
+    rows = con.execute(query("alerts/nights_with_deadlines"), {"since": since, "near": now + span}).fetchall()
     return [night for (night,) in rows]
 
 

@@ -83,11 +83,16 @@ def test_slack_tells_the_nights_verdict_and_links_its_report(night: Night, send:
 
 
 @pytest.mark.parametrize(
-    ("until", "words"),
-    [(timedelta(days=8), None), (timedelta(days=6), "The deadline is near."), (timedelta(days=-1), "has passed.")],
-)
+    ("days", "until", "words"),
+    [
+        (7, timedelta(days=8), None), (7, timedelta(days=6), "The deadline is near."),
+        (7, timedelta(days=-1), "has passed."), (0, timedelta(days=1), None),
+        # The run before was a day and some minutes ago.
+        (0, -timedelta(days=1, minutes=10), "has passed."), (1, -timedelta(days=1, minutes=10), "has passed."),
+    ],
+)  # fmt: skip
 def test_the_deadline_of_another_night_is_told_when_it_comes_near(
-    night: Night, send: Send, hook: Hook, until: timedelta, words: str | None
+    night: Night, send: Send, hook: Hook, days: int, until: timedelta, words: str | None
 ) -> None:
     far: dict[str, Any] = {
         "recoverable": "until",
@@ -95,7 +100,7 @@ def test_the_deadline_of_another_night_is_told_when_it_comes_near(
         "partition_date": NIGHT - timedelta(days=20),
     }
     night.gap("old", "RECORDING_ARCHIVED", **far)
-    send(**hook.webhook)
+    send(**hook.webhook, deadline_days=days)
     told = [alert["sentence"] for document in hook.documents for alert in document["alerts"]]
     assert len(told) == (words is not None)
     assert all(sentence.endswith(str(words)) for sentence in told)
