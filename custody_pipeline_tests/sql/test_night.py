@@ -302,7 +302,7 @@ def test_a_night_is_rechecked_until_its_recordings_are_deleted(night: Night) -> 
     night.loads = 3
     assert (yield from state(night)) == "provisional"
     assert rechecked(night, "OBJECT_MISSING") == 8
-    night.rows["recording_metadata"][0]["exported_date"] = None
+    night.rows["recording_metadata"][0] |= {"exported_date": None, "file_state": None}
     night.loads = 7
     assert (yield from state(night)) == "final"
     assert night.reasons() == {"RECORDING_DELETED"}

@@ -523,7 +523,8 @@ PRESENT: list[tuple[Given, set[str]]] = [
     (due, {"EXPORT_PENDING"}),
     (named("job_running", not_stamped, job_state="PROCESSING", total_skipped=1), {"EXPORT_PENDING"}),
     (named("archived", not_exported, file_state="ARCHIVED"), {"RECORDING_ARCHIVED"}),
-    (named("deleted", not_exported, delete_date="2026-11-03 00:00:00"), {"RECORDING_DELETED"}),
+    (named("deleted", not_exported, delete_date="2026-11-03 00:00:00", file_state=None), {"RECORDING_DELETED"}),
+    (named("protected_from_deletion", not_exported, delete_date="2026-11-03 00:00:00"), {"EXPORT_PENDING"}),
     (failed_and_deleted, {"RECORDING_DELETED"}),
     (named("deleted_and_not_listed", deletion_of_another), {"RECORDING_DELETED"}),
     (named("deletion_that_failed", deletion_of_another, audit_status="Failure"), {"RECORDING_NOT_FOUND"}),
@@ -851,6 +852,16 @@ def test_a_gap_says_until_when_it_can_be_mended(night: Night) -> Parts:
     yield
     gap = night.gap("RECORDING_ARCHIVED")
     assert (gap["recoverable"], str(gap["recoverable_until"])) == ("until", "2027-01-31 00:00:00")
+
+
+@together
+def test_what_is_there_after_its_deletion_date_has_no_deadline(night: Night) -> Parts:
+    """The vendor keeps a protected recording (a legal hold) beyond that date."""
+    not_exported(night, delete_date="2026-11-03 00:00:00")
+    yield
+    gap = night.gap("EXPORT_PENDING")
+    assert (gap["recoverable"], gap["recoverable_until"]) == ("yes", None)
+    assert "; still there after its deletion date, " in gap["detail"]
 
 
 @together

@@ -193,7 +193,9 @@ findings AS (
             WHEN in_sessions OR listed_alone OR is_gone THEN 'CONVERSATION_FETCH_FAILED'
             WHEN in_failures THEN 'EXPORT_FAILED'
             WHEN exported_at IS NOT NULL THEN 'OBJECT_MISSING'
-            WHEN file_state = 'DELETED' OR delete_date <= asked_at THEN 'RECORDING_DELETED'
+            -- Protected from deletion, it is there after that date.
+            WHEN file_state = 'DELETED' OR (delete_date <= asked_at AND file_state IS DISTINCT FROM 'AVAILABLE')
+                THEN 'RECORDING_DELETED'
             WHEN file_state = 'ARCHIVED' THEN 'RECORDING_ARCHIVED'
             WHEN in_metadata AND export_date IS NULL AND coalesce(file_state, 'AVAILABLE') = 'AVAILABLE'
                 AND covering_jobs > 0 AND excluding_jobs = covering_jobs AND NOT is_left_out THEN 'EXPORT_EXCLUDED_SENSITIVE'
@@ -241,6 +243,8 @@ SELECT
         END || CASE WHEN file_state <> 'AVAILABLE'
             AND (covering_jobs = 0 OR unfinished_jobs > 0 OR is_left_out OR export_date IS NOT NULL)
             THEN '; file state ' || file_state ELSE '' END
+        || CASE WHEN delete_date <= asked_at THEN '; still there after its deletion date, ' || delete_date::VARCHAR || ' UTC'
+            ELSE '' END
     END AS detail,
     list_filter(
         list_concat(
@@ -256,7 +260,8 @@ SELECT
         ),
         lambda x: x IS NOT NULL
     ) AS evidence,
-    CASE WHEN reason IN ('OBJECT_MISSING', 'EXPORT_FAILED', 'RECORDING_ARCHIVED', 'EXPORT_PENDING') THEN delete_date END
+    CASE WHEN reason IN ('OBJECT_MISSING', 'EXPORT_FAILED', 'RECORDING_ARCHIVED', 'EXPORT_PENDING')
+        AND NOT coalesce(file_state = 'AVAILABLE' AND delete_date <= asked_at, false) THEN delete_date END
         AS recoverable_until
 FROM findings
 WHERE reason IS NOT NULL
