@@ -71,6 +71,8 @@ from custody_pipeline.io.night_keys import NightForgottenError, NightKeyError
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_WAIT = timedelta(days=30)
+
 CONVERSATION = re.compile(r"/conversation_id=([^/]+)/")
 """The conversation in a key. A file that somebody else put into the place may have none."""
 
@@ -242,8 +244,10 @@ def link_key(day: date, conversation_id: str, recording_id: str) -> str:
 
 
 def _folder(start: datetime | None, event: CustodyEvent, received_at: datetime) -> str:
-    # No event comes before what it tells: a sender's clock that is ahead must not name a day that no night asks for.
-    moment = start or min(event.event_time or received_at, received_at)
+    # A sender's wrong clock must not name a day that no night asks for. No event comes before what it tells, and no
+    # queue keeps one for a month.
+    happened = event.event_time or received_at
+    moment = start or (happened if timedelta() <= received_at - happened <= _LONGEST_WAIT else received_at)
     return f"date={moment.astimezone(UTC).date()}/conversation_id={event.conversation_id}"
 
 

@@ -228,11 +228,20 @@ def test_a_capture_place_that_may_not_be_listed_is_not_an_empty_one(
     assert captures.failures[0].message.startswith("the capture place cannot be listed: PermissionError; check")
 
 
-def test_an_event_of_a_clock_that_is_ahead_is_of_the_day_on_which_it_came(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("told", "day"),
+    [
+        (SEEN + timedelta(days=400), NIGHT), (SEEN - timedelta(days=31), NIGHT), (datetime(1, 1, 1, tzinfo=UTC), NIGHT),
+        (SEEN - timedelta(days=3), NIGHT - timedelta(days=3)),
+    ],
+)  # fmt: skip
+def test_an_event_of_an_impossible_time_is_of_the_day_on_which_it_came(
+    tmp_path: Path, told: datetime, day: date
+) -> None:
     store, body = FolderStore(tmp_path), attribute_event()
-    event = replace(parse_event(body), event_time=SEEN + timedelta(days=400))
+    event = replace(parse_event(body), event_time=told)
     write_event(store, event, body, received_at=SEEN, start=None, outcome="conversation_not_found")
-    assert [key.split("/")[1] for key in store.keys("events/")] == ["date=2026-11-02"]
+    assert [key.split("/")[1] for key in store.keys("events/")] == [f"date={day}"]
 
 
 def test_events_of_a_conversation_that_lasts_for_days_are_of_the_night_in_which_it_began(tmp_path: Path) -> None:
