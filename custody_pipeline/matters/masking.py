@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from itertools import chain
 
@@ -23,6 +23,7 @@ from custody_pipeline.models.mapping_file import is_tag_column
 Row = dict[str, str | None]
 
 WITHHELD = "[withheld]"
+LISTENING_COPY = "listening copy, derived"
 _OF_A_MATTER = ("held", "released", "packaged")
 _NUMBERS, _AGENTS = ("ani", "dnis"), ("user_ids", "agent_names")
 _HASHES = ("row_sha256", "conversation_sha256", "recording_metadata_sha256", "sidecar_sha256")
@@ -141,12 +142,20 @@ def _digits(number: str | None) -> str:
     return re.sub(r"\D", "", bare_number(number or ""))
 
 
-def of_one_matter(events: list[dict[str, object]], why: str) -> list[dict[str, object]]:
-    """Custody events of a volume, without what holds and packages of other matters say. `why`: `Matter.why`."""
+def of_one_matter(events: list[dict[str, object]], why: str, volumes: Set[str | None]) -> list[dict[str, object]]:
+    """Custody events of a volume, without what holds and packages of other matters say.
+
+    Args:
+        why: `Matter.why`; two requests in one case may have the same.
+        volumes: the digests of the matter's volumes. What was packaged as another one is of another matter.
+    """
 
     def is_own(event: dict[str, object]) -> bool:
         reason = str(event["why"])
-        return event["action"] not in _OF_A_MATTER or reason == why or reason.startswith(f"{why}, VOL")
+        is_so_called = reason == why or reason.startswith(f"{why}, VOL")
+        if event["action"] == "packaged" and event["what"] != LISTENING_COPY:
+            return is_so_called and not volumes.isdisjoint((event["sha256_before"], event["sha256_after"]))
+        return is_so_called or event["action"] not in _OF_A_MATTER
 
     gone = dict.fromkeys(("where_at", "sha256_before", "sha256_after"))
     elsewhere = {"what": "for another matter or request", "why": WITHHELD, "how": WITHHELD, **gone}

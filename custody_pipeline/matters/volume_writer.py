@@ -12,7 +12,7 @@ killed production continues with the same recordings under the same numbers.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
@@ -31,7 +31,7 @@ from custody_pipeline.fleet.overview import every_night, is_packaged, overview, 
 from custody_pipeline.io.process import give_back
 from custody_pipeline.matters import production_tables
 from custody_pipeline.matters.listening import ListeningError, listening_copies, write_listening_copies
-from custody_pipeline.matters.masking import Shown, masked_events, of_one_matter, shown
+from custody_pipeline.matters.masking import LISTENING_COPY, Shown, masked_events, of_one_matter, shown
 from custody_pipeline.matters.matter import Matter
 from custody_pipeline.matters.page_formats import write_documents
 from custody_pipeline.matters.pages import ROWS_SHOWN, certificate_html, report_html
@@ -297,7 +297,8 @@ class VolumeWriter:
             production_tables.write_sec(folder / "audio-metadata.csv", lines.rows())
         with overview(self.settings) as con:  # the snapshot for analysts lacks what was done since, for example a hold
             assert con is not None  # noqa: S101 - a recording of it is sealed
-            production_tables.write_custody_log(folder, _events(con, lines, self.matter.why))
+            volumes = {volume.sha256 for volume in self.register.volumes()} - {None}
+            production_tables.write_custody_log(folder, _events(con, lines, self.matter.why, volumes))
         return production_tables.write_harmless_csv(folder / "exceptions.csv", exceptions, production_tables.EXCEPTIONS)
 
 
@@ -360,7 +361,7 @@ def _derived(rows: Sequence[Mapping[str, str]], volume: Volume, reason: str) -> 
         yield Act(
             date.fromisoformat(item.night),
             "packaged",
-            what="listening copy, derived",
+            what=LISTENING_COPY,
             why=reason,
             how=row["tool"],
             where_at=row["file"],
@@ -371,10 +372,12 @@ def _derived(rows: Sequence[Mapping[str, str]], volume: Volume, reason: str) -> 
         )
 
 
-def _events(con: duckdb.DuckDBPyConnection, lines: Iterable[SpooledLine], why: str) -> Iterator[dict[str, Any]]:
+def _events(
+    con: duckdb.DuckDBPyConnection, lines: Iterable[SpooledLine], why: str, volumes: Set[str | None]
+) -> Iterator[dict[str, Any]]:
     """Custody events of the recordings, each with its control number."""
     waiting = iter(lines)
     while part := list(islice(waiting, _EVENTS_OF_LINES)):
         keys = [{"control_number": line.control, **dict(zip(("n", "c", "r"), line.key, strict=True))} for line in part]
         events = rows_of(con, query("matters/events"), {"keys": keys})
-        yield from masked_events(of_one_matter(events, why), {line.control for line in part if line.masked})
+        yield from masked_events(of_one_matter(events, why, volumes), {line.control for line in part if line.masked})

@@ -235,8 +235,24 @@ def test_an_act_of_another_matter_is_told_without_anything_that_it_says_of_it(ac
     known |= {"conversation_id", "recording_id", "role", "nist_sp_800_86_phase", "iso_27037_process"}
     event: dict[str, object] = {**dict.fromkeys(CUSTODY_LOG, "theirs"), "action": action}
     for why, is_own in (("matter 4711: A", True), ("matter 4711: A, VOL001", True), ("matter 4711: A v. B", False)):
-        (told,) = of_one_matter([event | {"why": why}], "matter 4711: A")
+        event["sha256_after"] = "of VOL001" if is_own else "theirs"
+        (told,) = of_one_matter([event | {"why": why}], "matter 4711: A", {"of VOL001"})
         if is_own:
             assert told == event | {"why": why}
         else:
             assert not {"theirs", why} & {str(told[name]) for name in CUSTODY_LOG if name not in known}
+
+
+def test_another_request_in_the_same_case_is_another_matter() -> None:
+    why = "matter 4711: Smith v. Acme"
+    given: dict[str, object] = {
+        "action": "packaged",
+        "what": "VOL001, handed over to Roe LLP",
+        "why": why,
+        "where_at": "VOL001",
+    }
+    given |= {"how": "courier", "sha256_before": "of VOL001 of another request", "sha256_after": "a confirmation"}
+    (told,) = of_one_matter([given], why, {"of VOL001"})
+    assert (told["what"], told["how"]) == ("for another matter or request", WITHHELD)
+    (told,) = of_one_matter([given | {"sha256_before": "of VOL001"}], why, {"of VOL001"})
+    assert told["what"] == "VOL001, handed over to Roe LLP"
