@@ -864,6 +864,18 @@ def test_what_is_there_after_its_deletion_date_has_no_deadline(night: Night) -> 
     assert "; still there after its deletion date, " in gap["detail"]
 
 
+@pytest.mark.parametrize(("state", "until"), [("AVAILABLE", None), ("ARCHIVED", 3)])
+@together
+def test_an_empty_object_can_be_exported_again_while_the_recording_is_there(
+    night: Night, state: str, until: int | None
+) -> Parts:
+    with_media_of(night, 0)
+    night.metadata("c1", {"recording_id": "r1", "delete_date": "2026-11-03 00:00:00", "file_state": state})
+    yield
+    found = night.gap("OBJECT_EMPTY")["recoverable_until"]
+    assert (found and (found.date() - night.day).days + 2) == until
+
+
 @together
 def test_no_tag_value_is_in_a_detail(night: Night) -> Parts:
     night.transfer({**HEALTHY_AGENT, "Secret": "v-secret"}, {**HEALTHY_AGENT, "Secret": "v-other"})

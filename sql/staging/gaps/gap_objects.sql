@@ -21,6 +21,13 @@ WITH failed AS (
     GROUP BY partition_date
 ),
 
+asked AS (
+    SELECT partition_date, max(finished_at) AS asked_at
+    FROM staging.receipts
+    WHERE is_current AND resource = 'recording_metadata'
+    GROUP BY partition_date
+),
+
 in_two_conversations AS (
     -- Conversations below which the bucket has media of one recording.
     SELECT partition_date, lower(recording_id) AS recording_id,
@@ -34,11 +41,12 @@ in_two_conversations AS (
 recordings AS (
     SELECT r.*, coalesce(f.sources, []) AS failed_sources, coalesce(m.live_organizations, 0) AS live_organizations,
         CASE WHEN r.has_object THEN t.conversation_ids END AS conversation_ids,
-        c.metadata_read, c.metadata_recordings, c.metadata_evidence, c.names_another, c.single_evidence
+        c.metadata_read, c.metadata_recordings, c.metadata_evidence, c.names_another, c.single_evidence, a.asked_at
     FROM staging.recordings AS r
     INNER JOIN staging.conversation_facts AS c USING (partition_date, conversation_id)
     LEFT JOIN staging.media_objects AS m USING (partition_date, conversation_id, recording_id)
     LEFT JOIN failed AS f USING (partition_date)
+    LEFT JOIN asked AS a USING (partition_date)
     LEFT JOIN in_two_conversations AS t
         ON t.partition_date = r.partition_date AND t.recording_id = lower(r.recording_id)
 ),
@@ -157,7 +165,9 @@ SELECT
     reason,
     detail,
     evidence,
-    CASE WHEN reason IN ('OBJECT_EMPTY') THEN delete_date END AS recoverable_until,
+    -- Protected from deletion, it is there after that date.
+    CASE WHEN reason = 'OBJECT_EMPTY' AND NOT coalesce(file_state = 'AVAILABLE' AND delete_date <= asked_at, false)
+        THEN delete_date END AS recoverable_until,
     CASE
         WHEN reason = 'OBJECT_UNREADABLE' AND list_contains(failed_sources, 'media_digests') THEN 'media_digests'
         WHEN reason = 'SIDECAR_UNREADABLE' AND sidecar_state = 'not_received'
