@@ -64,7 +64,8 @@ def _print_accesses(console: Console, accesses: list[dict[str, Any]]) -> None:
     if accesses:
         console.print("\n[bold]Who listened[/bold], by the vendor's audits")
     for access in accesses:
-        who = access["user_name"] or access["user_id"] or f"client {access['client_id']}"
+        user = access["user_id"] and f"user {access['user_id']}"  # two persons may have one name
+        who = ", ".join(filter(None, (access["user_name"], user))) or f"client {access['client_id']}"
         when = f"{access['occurred_at']:%Y-%m-%d %H:%M:%S}" if access["occurred_at"] else "–"
         where = f" from {', '.join(access['from_ips'])}" if access["from_ips"] else ""
         _folded(console, f"{when:<19}  {access['action']} ({access['outcome']}): {who}{where}", "  ", _BESIDE)

@@ -247,4 +247,5 @@ def test_the_page_and_the_story_say_who_listened_and_reading_the_story_is_an_eve
     assert (access["user_name"] in page.read_text(), "192.0.2.10" in page.read_text()) == (True, True)
     told = custody("explain", chosen["recording_id"])
     assert f"{access['action']} (" in told.stdout
+    assert f"{access['user_name']}, user {access['user_id']}" in " ".join(told.stdout.split())
     assert times_read(night, chosen["recording_id"]) == before + 2
