@@ -145,6 +145,7 @@ class Standing:
         return {
             "recordings": len(recordings),
             "with_audio": sum(recording.has_audio for recording in recordings),
+            "without_bytes": self.found.without_bytes,
             "excluded": dict(Counter(item.excluded for item in recordings if item.excluded)),
             "unmatched": list(self.found.unmatched),
             "outside_of_the_conditions": list(self.found.elsewhere),

@@ -634,6 +634,7 @@ def test_a_page_and_the_terminal_count_audio_without_bytes(night: Published) -> 
     found = Standing(Found(Recordings([empty, test_found_recordings.recording(2)])), (), (), (), 0, 2)
     page = matter_html(matter, found, register, Actor.of(night.settings))
     assert "1 of the recordings that were found has an audio file without bytes" in page
+    assert (found.to_dict()["with_audio"], found.to_dict()["without_bytes"]) == (1, 1)
     assert "  found 2 recordings, 1 with audio, 1 file without bytes" in list(_selection(matter, found))
 
 
