@@ -155,7 +155,6 @@ def _of_matter(settings: Settings, name: str, first: date | None, last: date | N
         stop(f"the matter {name} selects no night{of_days}: custody matter show {name}", INCOMPLETE)
     doubts = (
         (len(found.found.unmatched), "id", "that no collected night has"),
-        (len(found.found.elsewhere), "id", "of recordings of which nothing shows that the other conditions hold"),
         (len(found.found.unseen), "name", "of an agent, a queue, a division or a tag that no collected night has"),
         (found.not_known, "more recording", "that may belong to the matter: no document tells"),
         (found.to_come, "night", "of its dates that did not end yet"),
