@@ -18,7 +18,7 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception_type
 from urllib3.exceptions import HTTPError
 
 from custody_pipeline.alerts.alert import DeliveryError
-from custody_pipeline.io.http import Pause, Session, body_of, retry_after
+from custody_pipeline.io.http import Pause, Session, body_of, kind_of, retry_after
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class Http:
                         return Accepted(body_of(response, MOST_BYTES), response.links.get("next", {}).get("url", ""))
             # The cause holds the address, which is a secret for some channels.
             except (requests.ConnectionError, requests.Timeout, EOFError, TimeoutError) as error:
-                raise TroubleError(f"{what}: no answer ({type(error).__name__}), {count}", None) from None
+                raise TroubleError(f"{what}: no answer ({kind_of(error)}), {count}", None) from None
             except (OSError, HTTPError, ValueError) as error:
                 raise DeliveryError(f"{what}: {type(error).__name__}") from None
             if status not in _PASSING:

@@ -49,7 +49,7 @@ from custody_pipeline.extract.genesys_errors import (
     UnexpectedAnswer,
 )
 from custody_pipeline.extract.rate_limiter import RateLimiter
-from custody_pipeline.io.http import Bearer, Pause, Session, body_of, is_token, retry_after
+from custody_pipeline.io.http import Bearer, Pause, Session, body_of, is_token, kind_of, retry_after
 from custody_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -466,7 +466,7 @@ class GenesysClient:
         # The causes hold URLs with query strings, so they are named by their kind only. OSError: of requests, or a CA
         # bundle that is missing.
         except (OSError, HTTPError) as error:
-            raise NoAnswer(request, f"no answer ({type(error).__name__})") from None
+            raise NoAnswer(request, f"no answer ({kind_of(error)})") from None
         except ValueError as error:
             status, correlation_id = response.status_code, _correlation_id(response)
             raise UnexpectedAnswer(request, str(error), status=status, correlation_id=correlation_id) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import ssl
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from requests.auth import AuthBase
 from tenacity import RetryCallState
 from tenacity.wait import wait_base
 from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from custody_pipeline.io.clock import http_date
 
@@ -113,6 +115,18 @@ class Session(requests.Session):
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: no answer leads elsewhere."""
+
+
+def kind_of(error: BaseException) -> str:
+    """The kind of a failed connection. Of a certificate also why it was refused; other texts may hold an address."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"{type(error).__name__}: {cause.verify_message}"
+        if isinstance(cause, CertificateError):  # of botocore's connections, for a wrong host
+            return f"{type(error).__name__}: {cause}"
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
 
 
 def is_token(value: object) -> TypeGuard[str]:

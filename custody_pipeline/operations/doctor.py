@@ -15,6 +15,7 @@ from filelock import Timeout
 
 from custody_pipeline.alerts import alerted_reasons
 from custody_pipeline.evidence.log.keys import SigningKeyError
+from custody_pipeline.io.http import kind_of
 from custody_pipeline.io.night_keys import NightKeyError, night_keys_of
 from custody_pipeline.models.mapping_file import MappingError, load_mapping
 from custody_pipeline.operations.api_probes import organization
@@ -151,7 +152,7 @@ def _timestamp(url: str) -> Line:
     try:
         timestamper(url)(b"custody doctor\n")
     except TimestampUnavailableError as error:
-        found = f"{name} gave no timestamp ({type(error.__cause__).__name__})"
+        found = f"{name} gave no timestamp ({kind_of(error.__cause__ or error)})"
         return Line("sealing timestamp", "not ok", found, "Correct CUSTODY_TIMESTAMP_URL, or allow the way to it.")
     return Line("sealing timestamp", "ok", f"{name} answers")
 

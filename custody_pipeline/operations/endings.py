@@ -46,6 +46,7 @@ def ending_of(error: Exception) -> tuple[str, int]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     from custody_pipeline.evidence.log.note import OtherLogError, UnknownSignerError
+    from custody_pipeline.io.http import kind_of
     from custody_pipeline.io.yaml_file import RefusedFileError
     from custody_pipeline.settings import SettingsError
 
@@ -64,7 +65,7 @@ def ending_of(error: Exception) -> tuple[str, int]:
     if isinstance(error, BotoCoreError):
         return f"{without_answer(error)[0]}; {DOCTOR}", INCOMPLETE
     if isinstance(error, requests.RequestException):
-        return f"a server cannot be reached ({type(error).__name__}); {DOCTOR}", INCOMPLETE
+        return f"a server cannot be reached ({kind_of(error)}); {DOCTOR}", INCOMPLETE
     if isinstance(error, (duckdb.BinderException, duckdb.ParserException)):
         return _of_fault(error), INCOMPLETE  # no file, however damaged, makes a statement wrong
     if isinstance(error, duckdb.Error):
@@ -110,7 +111,9 @@ def without_answer(error: BotoCoreError) -> tuple[str, str]:
     """A request to AWS that got no answer, or no answer that can be used: what happened, and what to do."""
     from botocore.exceptions import NoCredentialsError
 
-    name = type(error).__name__
+    from custody_pipeline.io.http import kind_of
+
+    name = kind_of(error)
     advice = "Check the AWS credentials and CUSTODY_S3_ENDPOINT_URL."
     if type(error).__module__.startswith("custody_pipeline."):
         return str(error), advice

@@ -27,7 +27,7 @@ from custody_pipeline.evidence.log.keys import parse_public_keys
 from custody_pipeline.evidence.log.note import Verifier
 from custody_pipeline.evidence.log.tiles import TileTree
 from custody_pipeline.evidence.reader import NOTE_BYTES, FolderReader, Reader, read
-from custody_pipeline.io.http import Session, body_of
+from custody_pipeline.io.http import Session, body_of, kind_of
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.io.whole_file import why_unreadable, write_whole
 from custody_pipeline.operations.endings import ending_of
@@ -72,9 +72,7 @@ def ask(settings: Settings, url: str, witnesses: Sequence[Verifier], target: str
             with Session() as web, web.post(place, data=body, timeout=_TIMEOUT_SECONDS, stream=True) as answer:
                 return answer.status_code, body_of(answer, _LARGEST_ANSWER)
         except (OSError, EOFError, HTTPError) as error:
-            raise WitnessError(
-                f"{without_login(url)} cannot be reached ({type(error).__name__}); ask again later"
-            ) from error
+            raise WitnessError(f"{without_login(url)} cannot be reached ({kind_of(error)}); ask again later") from error
         except ValueError as error:
             raise WitnessError(f"{without_login(url)} gave no cosignature: {error}; check its address") from error
 

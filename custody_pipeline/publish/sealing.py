@@ -29,7 +29,7 @@ from custody_pipeline.evidence.log.keys import (
 )
 from custody_pipeline.evidence.log.note import Signer, Verifier
 from custody_pipeline.evidence.reader import NOTE_BYTES
-from custody_pipeline.io.http import Session, body_of
+from custody_pipeline.io.http import Session, body_of, kind_of
 from custody_pipeline.io.whole_file import write_whole
 from custody_pipeline.publish.kms import KmsSigner, kms_client
 from custody_pipeline.settings import Settings, SettingsError
@@ -215,7 +215,7 @@ def timestamper(url: str) -> Callable[[bytes], bytes]:
             _check_granted(response, data)
         except (OSError, EOFError, HTTPError, ValueError) as error:
             raise TimestampUnavailableError(
-                f"the timestamp authority of CUSTODY_TIMESTAMP_URL gave no timestamp ({type(error).__name__}); nothing "
+                f"the timestamp authority of CUSTODY_TIMESTAMP_URL gave no timestamp ({kind_of(error)}); nothing "
                 "was sealed. Run the night again, or unset CUSTODY_TIMESTAMP_URL to seal without one."
             ) from error
         return response
