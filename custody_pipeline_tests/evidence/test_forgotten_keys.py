@@ -20,21 +20,23 @@ from custody_pipeline_tests.evidence.erasing import data_of
 from custody_pipeline_tests.evidence.published import NIGHTS, SIGNER, Publisher, receipt, rows
 from custody_pipeline_tests.evidence.reports import codes, errors
 
-KEY = NightKey(date.fromisoformat(NIGHTS[1]), bytes(range(16)), bytes(range(32)))
+NIGHT = "2026-11-01"
+KEY = NightKey(date.fromisoformat(NIGHT), bytes(range(16)), bytes(range(32)))
 PATH = "landing/conversations/20261103T023000Z-00ff.ndjson.gz"
-PLAIN = "landing/conversation_details/20261103T023000Z-00ff.ndjson.gz"
+DETAILS = "landing/conversation_details/20261103T023000Z-00ff.ndjson.gz"
 Change = Callable[[dict[str, Any]], None]
 
 
 def forget(publisher: Publisher, change: Change = lambda _: None, content: bytes | None = None) -> Report:
-    """Seal a revision with an encrypted file and a statement about it, and verify the set."""
+    """Seal a night with encrypted files, and its next revision with a statement about them; verify the set."""
     content = encrypted_bytes(b"of a caller", KEY) if content is None else content
-    revision = len([sealed for sealed in publisher.sealed if sealed.cut.night == NIGHTS[1]]) + 1
-    digest = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    encrypted = encrypted_bytes(b"of details", KEY)
+    publisher.night(NIGHT, rows(NIGHT), 1, {DETAILS: encrypted})
+    revision = 2
     statement: dict[str, Any] = {
         "schema": "custody-forgotten-key/v1",
         "id": "0" * 32,
-        "night": NIGHTS[1],
+        "night": NIGHT,
         "revision": revision,
         "asked_at": "2026-11-04T12:00:00Z",
         "stated_at": "2026-11-05T00:00:00Z",
@@ -43,12 +45,15 @@ def forget(publisher: Publisher, change: Change = lambda _: None, content: bytes
         "authority": "schedule 4",
         "key_id": KEY.id.hex(),
         "wrapped_sha256": "0" * 64,
-        "files": [{"revision": revision, "path": PATH, **digest}],
+        "files": [
+            {"revision": number, "path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for number, path, data in ((1, DETAILS, encrypted), (2, DETAILS, encrypted), (2, PATH, content))
+        ],
         "captures": 3,
     }
     change(statement)
-    more = {PATH: content, "forgotten-key.json": data_of(statement)}
-    publisher.night(NIGHTS[1], rows(NIGHTS[1], 40), revision, more, receipts=[receipt(PLAIN), receipt(PATH)])
+    more = {DETAILS: encrypted, PATH: content, "forgotten-key.json": data_of(statement)}
+    publisher.night(NIGHT, rows(NIGHT), revision, more, receipts=[receipt(DETAILS), receipt(PATH)])
     return verify(FolderReader(publisher.root), Options(public_keys=[SIGNER.verifier]))
 
 
@@ -56,7 +61,7 @@ def test_a_forgotten_key_is_verified_and_told(publisher: Publisher) -> None:
     report = forget(publisher)
     assert (report.status, errors(report)) == (0, set())
     (told,) = [finding for finding in report.findings if finding.code == "KEY_FORGOTTEN"]
-    assert "1 landing file and 3 documents of the capture place" in told.detail
+    assert "3 landing files and 3 documents of the capture place" in told.detail
     assert "reason: end of its time; authority: schedule 4" in told.detail
 
 
@@ -64,8 +69,8 @@ def altered(**change: Any) -> Change:
     return lambda statement: statement.update(change)
 
 
-def of_file(**change: Any) -> Change:
-    return lambda statement: statement["files"][0].update(change)
+def of_file(number: int, **change: Any) -> Change:
+    return lambda statement: statement["files"][number].update(change)
 
 
 @pytest.mark.parametrize(
@@ -80,10 +85,13 @@ def of_file(**change: Any) -> Change:
         (altered(key_id="ff" * 16), "ERASURE_WRONG", "under another key"),
         (altered(key_id="FF" * 16), "ERASURE_WRONG", "matching"),
         (altered(more=1), "ERASURE_WRONG", "more"),
-        (of_file(sha256="0" * 64), "ERASURE_WRONG", "not the file that was sealed"),
-        (of_file(revision=9), "ERASURE_WRONG", "not the file that was sealed"),
-        (of_file(path="data/chain_of_custody.csv"), "ERASURE_WRONG", "not the file that was sealed"),
-        (of_file(path="../out"), "ERASURE_WRONG", "not safe"),
+        (of_file(0, sha256="0" * 64), "ERASURE_WRONG", "not the file that was sealed"),
+        (of_file(-1, revision=9), "ERASURE_WRONG", "not the file that was sealed"),
+        (of_file(0, path="data/chain_of_custody.csv"), "ERASURE_WRONG", "not the file that was sealed"),
+        (of_file(0, path="../out"), "ERASURE_WRONG", "not safe"),
+        (altered(files=[]), "ERASURE_WRONG", "is not named"),
+        (lambda statement: statement["files"].pop(0), "ERASURE_WRONG", "of revision 1 is not named"),
+        (lambda statement: statement["files"].pop(), "ERASURE_WRONG", f"{PATH} of revision 2 is not named"),
     ],
 )
 def test_a_statement_that_does_not_fit_is_a_finding(

@@ -40,6 +40,7 @@ from custody_pipeline_tests.evidence.memory_reader import MemoryReader
 from custody_pipeline_tests.evidence.packages import sign_again
 from custody_pipeline_tests.evidence.published import NIGHTS, ORIGIN, OTHER, SIGNER, Publisher, rows
 from custody_pipeline_tests.evidence.test_forgotten_keys import KEY, forget
+from custody_pipeline_tests.evidence.test_forgotten_keys import NIGHT as FORGOTTEN
 from custody_pipeline_tests.evidence.test_package_contents import make_package, publish_with_audio
 
 FIRST = f"cuts/date={NIGHTS[0]}/r0001/"
@@ -98,7 +99,7 @@ def valid_documents(published: Publisher) -> dict[str, bytes]:
         found["tile"] = Path(name, "log/tile/0/000.p/12").read_bytes()
         found["pointer"] = Path(name, f"current/date={NIGHTS[1]}.json").read_bytes()
         forget(erased)
-        found["forgotten-key.json"] = Path(name, f"cuts/date={NIGHTS[1]}/r0003/forgotten-key.json").read_bytes()
+        found["forgotten-key.json"] = Path(name, f"cuts/date={FORGOTTEN}/r0002/forgotten-key.json").read_bytes()
     found["encrypted file"] = encrypted_bytes(b"of a caller", KEY)
     found["list of files"] = b"".join(b"%064x  data/%d\n" % (number, number) for number in range(3))
     columns = list(LOAD_COLUMNS.values())

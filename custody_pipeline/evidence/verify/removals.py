@@ -344,6 +344,8 @@ def check_forgotten_keys(context: Context, known: Iterable[Cut]) -> None:
             of = opened.get(cut_prefix(statement.night, file.revision))
             if problem := _problem_of_encrypted(context, statement, file, of):
                 yield "ERASURE_WRONG", f"{file.path} of revision {file.revision} {problem}"
+        for revision, path in _unnamed(context, statement, opened.values())[:_FINDINGS]:
+            yield "ERASURE_WRONG", f"{path} of revision {revision} is not named: it may be readable still"
 
     for prefix, _, statement in _sound(context, opened, KEY_STATEMENT, decode_key_statement, problems):
         number = len(statement.files)
@@ -352,6 +354,20 @@ def check_forgotten_keys(context: Context, known: Iterable[Cut]) -> None:
             f"on {statement.stated_at}, asked by {statement.operator}"
         )
         _tell(context.report, "KEY_FORGOTTEN", prefix + KEY_STATEMENT, told, statement)
+
+
+def _unnamed(context: Context, statement: KeyStatement, opened: Iterable[Cut]) -> list[tuple[int, str]]:
+    """Landing files of the night, up to the statement, that are neither named by it nor erased: revision and path."""
+    named = {(file.revision, file.path) for file in statement.files}
+    return [
+        (cut.revision, file.path)
+        for cut in opened
+        if cut.night == statement.night and cut.revision <= statement.revision
+        for file in cut.files
+        if is_landing(file.path)
+        and (cut.revision, file.path) not in named
+        and not context.removals.removed(cut.prefix, file.path, file.sha256)
+    ]
 
 
 def _problem_of_encrypted(context: Context, statement: KeyStatement, file: EncryptedFile, of: Cut | None) -> str | None:
