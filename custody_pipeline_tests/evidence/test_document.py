@@ -102,6 +102,16 @@ def test_the_commands_accept_the_sealed_set(run: Run, copy: Path) -> None:
     assert f'"recording_id":"{NIGHTS[2]}-r0123"' in done.stdout
 
 
+def test_the_commands_heed_no_signature_of_another_name(run: Run, copy: Path) -> None:
+    """Anybody who can write to the set can add such lines, and the specification allows them."""
+    head = copy / "log/checkpoint"
+    head.write_bytes(head.read_bytes().replace(b"\n\n", "\n\n— somebody.example AAAAAAAA\n".encode(), 1))
+
+    done = run(copy)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [
