@@ -6,8 +6,10 @@ import base64
 import gzip
 import hashlib
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import obstore
 import pytest
 from botocore.exceptions import BotoCoreError
 
@@ -20,7 +22,7 @@ from custody_pipeline.extract.genesys import GenesysClient
 from custody_pipeline.extract.genesys_errors import LoginError, NoAnswer
 from custody_pipeline.flows.document import FlowError
 from custody_pipeline.flows.export import _download
-from custody_pipeline.io import http
+from custody_pipeline.io import http, s3
 from custody_pipeline.io.document_store import BucketStore
 from custody_pipeline.io.s3 import S3Location, s3_client
 from custody_pipeline.publish import bucket_reader
@@ -117,6 +119,17 @@ def test_half_an_object_is_no_object(monkeypatch: pytest.MonkeyPatch, read_it: C
     monkeypatch.setattr(bucket_reader, "_IN_MEMORY_BYTES", 0)
     with answering(HALF) as url, pytest.raises((BotoCoreError, TargetError), match="2000"):
         read_it(s3_client(Settings(s3_endpoint_url=url, s3_region="us-east-1")))
+
+
+def test_a_recording_may_take_longer_than_a_read_that_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setattr(s3, "STALLED", timedelta(seconds=1))
+    head = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nLast-Modified: Mon, 02 Nov 2026 00:00:00 GMT\r\nContent-Length: 8\r\n\r\n'
+    with answering(head, *[b"x"] * 8, pause=0.25) as url:
+        store = s3.s3_store(Settings(s3_endpoint_url=url, s3_region="us-east-1"), "bucket")
+        # Each answer is whole only without a second request: the server knows no ranges.
+        assert bytes(obstore.get(store, "recording").bytes()) == b"x" * 8
 
 
 def test_a_token_that_no_header_can_carry_is_no_token() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from obstore.store import S3Credential, S3Store
 
     from custody_pipeline.settings import Settings
+
+
+STALLED = timedelta(seconds=60)
+"""A streamed read that gets nothing for this time is tried again from where it stopped."""
+LONGEST_READ = timedelta(hours=2)
+"""The time limit of a streamed read. obstore's own limits, 30 s and 3 min, fail a long recording on a slow line."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +181,12 @@ def s3_store(settings: Settings, bucket: str) -> S3Store:
         region=region,
         credential_provider=Credentials(session),
         virtual_hosted_style_request=False,
-        client_options={"allow_http": endpoint.startswith("http://"), "timeout": "60s", "connect_timeout": "10s"},
-        retry_config={"max_retries": 8},
+        client_options={
+            "allow_http": endpoint.startswith("http://"),
+            "timeout": LONGEST_READ,
+            "read_timeout": STALLED,
+            "connect_timeout": "10s",
+        },
+        retry_config={"max_retries": 8, "retry_timeout": LONGEST_READ},
         **{name: value for name, value in encryption.items() if value},
     )
