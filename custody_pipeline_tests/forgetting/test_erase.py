@@ -373,7 +373,7 @@ def test_holds_win_and_the_request_waits(deployment: Deployment) -> None:
     for attempt in range(2):
         with pytest.raises(HeldError) as held:
             erase(settings, asked(third), say)
-        assert ("matter smith holds" in str(held.value)) is (attempt == 0)
+        assert ("held by matter smith" in str(held.value)) is (attempt == 0)
         assert "COMPLIANCE" in str(held.value)
         assert f"until {until:%Y-%m-%d}" in str(held.value)
         assert "nobody can break it" in str(held.value)
