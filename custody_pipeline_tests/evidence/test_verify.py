@@ -538,7 +538,7 @@ def test_a_tile_that_cannot_be_read_again_ends_no_verification(tmp_path: Path, m
     for night in NIGHTS:
         publisher.night(night, rows(night, count=130))
     options = Options(public_keys=KEYS, pinned=[publisher.sealed[0].checkpoint.note.data])
-    # Two threads may both read a tile that is not in memory, so not each verification reads as many.
+    # Threads read tiles at the same time, so not each verification counts as many.
     for tiles in itertools.count():
         reader = Tiring(tmp_path, tiles)
         report = verify(reader, options)
