@@ -102,24 +102,30 @@ def capture_keys(settings: Settings, client: S3Client, ids: Set[str]) -> Iterato
 
 def captured_keys(settings: Settings, client: S3Client, nights: Set[str] | None) -> Iterator[str]:
     """Keys of all capture documents of these nights; None: of every night."""
-    of_nights = ["*"] if nights is None else sorted(nights)
-    asked = [f"{kind}/date={night}/" for kind in CAPTURE_KINDS for night in of_nights]
     if settings.captures.startswith("s3://"):
-        root = S3Location.parse(settings.captures)
-        if nights is None:
-            kinds = [f"{root.folder}{kind}/" for kind in CAPTURE_KINDS]
-            below = [folder for kind in kinds for folder in folders_below(client, root.bucket, kind)]
-            asked = [folder.removeprefix(root.folder) for folder in below]
-
-        def keys_below(folder: str) -> list[str]:
-            return [key for key, _ in listed(client, root, folder)]
-
-        for _, keys in in_order(keys_below, asked, workers=_LISTED_AT_ONCE):
-            yield from keys
+        yield from _in_bucket(client, S3Location.parse(settings.captures), nights)
         return
-    root_folder = Path(settings.captures)
-    for folder in asked:
-        yield from (path.relative_to(root_folder).as_posix() for path in found_in(root_folder, f"{folder}*/*"))
+    root = Path(settings.captures)
+    for folder in _folders({"*"} if nights is None else nights):
+        yield from (path.relative_to(root).as_posix() for path in found_in(root, f"{folder}*/*"))
+
+
+def _in_bucket(client: S3Client, root: S3Location, nights: Set[str] | None) -> Iterator[str]:
+    if nights is None:
+        whole = [one for kind in CAPTURE_KINDS for one in folders_below(client, root.bucket, f"{root.folder}{kind}/")]
+        folders = [one.removeprefix(root.folder) for one in whole]
+    else:
+        folders = _folders(nights)
+
+    def keys_below(folder: str) -> list[str]:
+        return [key for key, _ in listed(client, root, folder)]
+
+    for _, keys in in_order(keys_below, folders, workers=_LISTED_AT_ONCE):
+        yield from keys
+
+
+def _folders(nights: Set[str]) -> list[str]:
+    return [f"{kind}/date={night}/" for kind in CAPTURE_KINDS for night in sorted(nights)]
 
 
 def captured_by_night(settings: Settings, client: S3Client) -> dict[date, set[str]]:
